@@ -1,0 +1,84 @@
+"""Bars and macro series from a source into a snapshot. In: IngestConfig. Out: a snapshot digest."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.tasks import exponential_backoff
+
+from flows.artifacts import show_facts
+from flows.progress import StageProgress
+from flows.recent import recall_in_run, remember, remember_in_run
+from flows.retries import only_for
+from ploutos.errors import SourceError
+from ploutos.market import MarketData, fetch
+from ploutos.market.config import IngestConfig, YahooSource
+from ploutos.market.snapshots import load_snapshot, save_snapshot
+
+DEFAULTS = IngestConfig()
+NETWORK_RETRIES = 3
+
+
+@task(
+    retry_delay_seconds=exponential_backoff(10),
+    retry_jitter_factor=0.5,
+    retry_condition_fn=only_for(SourceError, OSError),
+    timeout_seconds=1800,
+    cache_policy=NO_CACHE,
+)
+def fetch_snapshot(config: IngestConfig) -> str:
+    """Fetch, check and save the data; return the digest of the snapshot."""
+    earlier = recall_in_run(config)
+    if earlier is not None:
+        return earlier
+    progress = StageProgress("ingest")
+    progress.report(0.0, f"fetching from the source {config.source.kind!r}")
+    data = fetch(config)
+    snapshot = save_snapshot(data)
+    remember("snapshot", snapshot)
+    remember_in_run(config, snapshot)
+    progress.finish(f"{data.name}: {', '.join(data.symbols)}; {data.bars.height:,} bars")
+    return snapshot
+
+
+@task(cache_policy=NO_CACHE)
+def describe_snapshot(snapshot: str) -> None:
+    """Show what the snapshot holds."""
+    facts = _facts(snapshot, load_snapshot(snapshot))
+    show_facts("snapshot", facts, "What was ingested")
+
+
+@flow(result_serializer="json", persist_result=False)
+def ingest(config: IngestConfig = DEFAULTS) -> str:
+    """Fetch market and macro data, check them, and keep them as an immutable snapshot.
+
+    Parameters
+    ----------
+    config
+        Which source, which symbols, which years.
+
+    Returns
+    -------
+    str
+        The digest of the snapshot; the flow `prepare` takes it.
+    """
+    retries = NETWORK_RETRIES if isinstance(config.source, YahooSource) else 0
+    snapshot = fetch_snapshot.with_options(retries=retries)(config)
+    describe_snapshot(snapshot)
+    return snapshot
+
+
+def _facts(snapshot: str, data: MarketData) -> dict[str, Any]:
+    closed_at = data.bars["closed_at"].dt.epoch("s")
+    return {
+        "snapshot": snapshot,
+        "name": data.name,
+        "symbols": data.symbols,
+        "bars": data.bars.height,
+        "first close": datetime.fromtimestamp(int(closed_at[0]), UTC).isoformat(),
+        "last close": datetime.fromtimestamp(int(closed_at[-1]), UTC).isoformat(),
+        "macro series": sorted(set(data.macro["series"])),
+        "missing series": data.missing_series,
+        "reference series": sorted(set(data.reference["symbol"])),
+    }

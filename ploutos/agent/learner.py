@@ -1,0 +1,72 @@
+"""Stable-Baselines3 learners over our batch. In: a member's spec and block. Out: a model."""
+
+from pathlib import Path
+
+import torch
+from sb3_contrib import RecurrentPPO
+from stable_baselines3 import PPO
+from stable_baselines3.common.logger import Logger, configure
+from stable_baselines3.common.vec_env import VecMonitor
+
+from ploutos.agent.config import PPOConfig, RecurrentPPOConfig
+from ploutos.agent.policy import policy_arguments
+from ploutos.agent.vec_env import TradingVecEnv
+from ploutos.env.batch import Batch
+
+Learner = PPO | RecurrentPPO
+
+
+def build_learner(
+    batch: Batch,
+    learner: PPOConfig,
+    sizes: tuple[int, int],
+    seed: int,
+    log_folder: Path | None = None,
+) -> Learner:
+    """Build PPO or RecurrentPPO over a batch of environments.
+
+    Parameters
+    ----------
+    batch : Batch
+        The environments; their number is E.
+    learner : PPOConfig or RecurrentPPOConfig
+        Hyper-parameters; the class chooses the algorithm.
+    sizes : (n_steps, batch_size)
+        Rollout length per environment, and minibatch size, from the plan.
+    seed : int
+        Seeds torch, numpy, the environments.
+    log_folder : Path, optional
+        TensorBoard logs go here.
+    """
+    env = VecMonitor(TradingVecEnv(batch))
+    arguments = {
+        "policy_kwargs": policy_arguments(learner),
+        "learning_rate": learner.learning_rate,
+        "n_steps": sizes[0],
+        "batch_size": sizes[1],
+        "n_epochs": learner.n_epochs,
+        "gamma": learner.gamma,
+        "gae_lambda": learner.gae_lambda,
+        "clip_range": learner.clip_range,
+        "ent_coef": learner.ent_coef,
+        "vf_coef": learner.vf_coef,
+        "max_grad_norm": learner.max_grad_norm,
+        "seed": seed,
+        "device": "cpu",
+    }
+    model = (
+        RecurrentPPO("MlpLstmPolicy", env, **arguments)
+        if isinstance(learner, RecurrentPPOConfig)
+        else PPO("MlpPolicy", env, **arguments)
+    )
+    # Without a logger of its own SB3 would leave a folder in the temporary directory.
+    model.set_logger(
+        configure(str(log_folder), ["tensorboard"]) if log_folder else Logger(None, [])
+    )
+    return model
+
+
+def use_threads(n_threads: int) -> None:
+    """Fix torch's thread count and refuse its non-deterministic kernels, for this process."""
+    torch.set_num_threads(n_threads)
+    torch.use_deterministic_algorithms(mode=True)

@@ -1,0 +1,283 @@
+"""A training run. In: a panel and a config. Out: one policy folder per algorithm, fold and seed.
+
+`start_run` fixes what will be trained and gives the run its id; `train_run` does it, and goes on
+from what is already there when it is called again.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import Field
+
+from ploutos.agent.config import Algo, TrainConfig
+from ploutos.agent.hardware import detect_hardware
+from ploutos.agent.member import MemberSpec
+from ploutos.agent.plan import PPO_SIZES, RECURRENT_SIZES, AlgoSizes, Plan, plan
+from ploutos.agent.policy import PolicyManifest
+from ploutos.agent.supervise import run_members
+from ploutos.block import BlockRef, SharedDataManager
+from ploutos.errors import PolicyError
+from ploutos.folds import Fold, split
+from ploutos.panel import PanelRef, load_panel
+from ploutos.runs import record_part, run_folder, run_id_of
+from ploutos.settings import FrozenConfig
+from ploutos.store import digest_json, read_json, write_json
+
+SIZES: dict[Algo, AlgoSizes] = {"PPO": PPO_SIZES, "RecurrentPPO": RECURRENT_SIZES}
+
+
+class RunSpec(FrozenConfig):
+    """What a run is made of; lies in the run's folder as `run.json`."""
+
+    run_id: str = Field(description="Digest of everything that determines the result.")
+    panel: PanelRef = Field(description="The data.")
+    config: TrainConfig = Field(description="What is learned and how.")
+    folds: tuple[Fold, ...] = Field(description="Row ranges.")
+    plans: dict[Algo, Plan] = Field(description="Sizes for this machine.")
+
+
+class TrainingProgress(FrozenConfig):
+    """How far the members of a run are, all together."""
+
+    done_steps: int = Field(description="Environment steps trained so far.")
+    total_steps: int = Field(description="Environment steps to train.")
+    steps_per_s: float = Field(description="Steps per second since the start of this call.")
+    members_done: int = Field(description="Members finished.")
+    members_total: int = Field(description="Members of the run.")
+    message: str = Field(description="The last thing that happened.")
+
+
+class MemberResult(FrozenConfig):
+    """One trained member."""
+
+    algo: Algo = Field(description="Algorithm.")
+    fold: int = Field(description="Index of the fold.")
+    seed: int = Field(description="Random seed.")
+    timesteps: int = Field(description="Environment steps trained.")
+    steps_per_s: float = Field(description="Training speed, environment steps per second.")
+    selection_score: float | None = Field(description="Log growth on the validation rows.")
+    policy_folder: str = Field(description="Where the policy lies.")
+    reused: bool = Field(description="Whether it was found finished.")
+
+
+OnProgress = Callable[[TrainingProgress], None]
+
+
+def start_run(panel: PanelRef, config: TrainConfig) -> str:
+    """Fix folds and sizes, write `run.json`, return the run's id. Calling it again is harmless.
+
+    Raises
+    ------
+    FoldError
+        If the folds do not fit the panel.
+    BlockError
+        If the panel does not fit the free shared memory.
+    """
+    loaded = load_panel(panel)
+    folds = split(loaded.meta.first_row, loaded.n_rows, config.folds)
+    n_members = len(folds) * len(config.seeds) * len(config.algos)
+    hardware = detect_hardware()
+    size = Path(panel.path).stat().st_size
+    plans: dict[Algo, Plan] = {
+        algo: plan(hardware, size, n_members, SIZES[algo]) for algo in config.algos
+    }
+    learning = {
+        algo: [p.n_envs, p.n_steps, p.batch_size, p.torch_threads] for algo, p in plans.items()
+    }
+    determined = {"config": config.model_dump(mode="json"), "sizes": learning}
+    run_id = run_id_of(panel.digest, determined)
+    path = run_folder(run_id) / "run.json"
+    if not path.is_file():
+        spec = RunSpec(run_id=run_id, panel=panel, config=config, folds=folds, plans=plans)
+        write_json(path, spec.model_dump(mode="json"))
+    return run_id
+
+
+def load_run(run_id: str) -> RunSpec:
+    """Read what `start_run` wrote.
+
+    Raises
+    ------
+    StoreError
+        If there is no such run.
+    """
+    return RunSpec.model_validate(read_json(run_folder(run_id) / "run.json"))
+
+
+def train_run(run_id: str, on_progress: OnProgress | None = None) -> tuple[MemberResult, ...]:
+    """Train the members of a run that are not finished yet, side by side, over one shared block.
+
+    Raises
+    ------
+    TrainingError
+        If a member fails for good. Finished members stay and are not trained again.
+    """
+    run = load_run(run_id)
+    names = _member_folders(run)
+    missing = [key for key, folder in names.items() if not (folder / "manifest.json").is_file()]
+    progress = _Progress(run, names, missing, on_progress or (lambda _progress: None))
+    if missing:
+        with SharedDataManager(run.panel) as owner:
+            record_part(run_id, "block", {"bytes": owner.ref.size, "segment": owner.ref.segment})
+            specs = [_spec(run, key, names[key], owner.ref) for key in missing]
+            run_members(
+                specs,
+                max(p.members_in_parallel for p in run.plans.values()),
+                run.config.member_timeout_s,
+                run.config.member_retries,
+                progress.report,
+            )
+    results = tuple(_result(key, folder, key not in missing) for key, folder in names.items())
+    _record(run, results)
+    return results
+
+
+MemberKey = tuple[Algo, int, int]
+
+
+def _member_folders(run: RunSpec) -> dict[MemberKey, Path]:
+    """Return the policy folder of every member; the slow algorithm first, so that no core idles."""
+    policies = run_folder(run.run_id) / "policies"
+    return {
+        (algo, fold.index, seed): policies / f"{algo}-fold{fold.index}-seed{seed}"
+        for algo in sorted(run.config.algos, reverse=True)
+        for fold in reversed(run.folds)
+        for seed in run.config.seeds
+    }
+
+
+def _spec(run: RunSpec, key: MemberKey, folder: Path, block: BlockRef) -> MemberSpec:
+    algo, fold, seed = key
+    sizes = run.plans[algo]
+    return MemberSpec(
+        run_id=run.run_id,
+        algo=algo,
+        fold=run.folds[fold],
+        seed=seed,
+        learner=run.config.learner(algo),
+        env=run.config.env,
+        block=block,
+        n_envs=sizes.n_envs,
+        n_steps=sizes.n_steps,
+        batch_size=sizes.batch_size,
+        torch_threads=sizes.torch_threads,
+        selection_checks=run.config.selection_checks,
+        warm_up_bars=run.config.warm_up_bars,
+        folder=str(folder),
+        work_folder=str(run_folder(run.run_id) / "members" / folder.name),
+    )
+
+
+def policy_folders(run: RunSpec, fold: int) -> dict[MemberKey, Path]:
+    """Return the policy folders of one fold, every algorithm and seed, in a fixed order."""
+    return {key: path for key, path in sorted(_member_folders(run).items()) if key[1] == fold}
+
+
+class _Progress:
+    """Adds up what the members report; called from the watching threads."""
+
+    def __init__(
+        self,
+        run: RunSpec,
+        names: dict[MemberKey, Path],
+        missing: list[MemberKey],
+        on_progress: OnProgress,
+    ) -> None:
+        self._targets = {key: run.config.learner(key[0]).total_timesteps for key in missing}
+        self._steps = dict.fromkeys(missing, 0)
+        self._first: dict[MemberKey, int] = {}
+        self._total = len(names)
+        self._began = time.monotonic()
+        self._on_progress = on_progress
+        self._lock = threading.Lock()
+        found = self._total - len(missing)
+        if found:
+            self._emit(f"{found} of {self._total} members are already trained")
+
+    def report(self, spec: MemberSpec, timesteps: int, steps_per_s: float) -> None:
+        """Note one member's steps and pass the sum on."""
+        key: MemberKey = (spec.algo, spec.fold.index, spec.seed)
+        with self._lock:
+            self._first.setdefault(key, timesteps)
+            self._steps[key] = timesteps
+            self._emit(f"{spec.name}: {timesteps:,} steps at {steps_per_s:,.0f}/s")
+
+    def _emit(self, message: str) -> None:
+        done = {key: min(self._steps[key], target) for key, target in self._targets.items()}
+        finished = sum(done[key] >= target for key, target in self._targets.items())
+        new = sum(self._steps[key] - first for key, first in self._first.items())
+        self._on_progress(
+            TrainingProgress(
+                done_steps=sum(done.values()),
+                total_steps=sum(self._targets.values()),
+                steps_per_s=new / max(time.monotonic() - self._began, 1e-9),
+                members_done=self._total - len(self._targets) + finished,
+                members_total=self._total,
+                message=message,
+            )
+        )
+
+
+def _result(key: MemberKey, folder: Path, reused: bool) -> MemberResult:
+    listed = read_json(folder / "manifest.json")
+    listed.pop("policy_digest", None)
+    try:
+        manifest = PolicyManifest.model_validate(listed)
+    except ValueError as error:
+        raise PolicyError(f"expected a policy manifest in {folder}: {error}") from error
+    return MemberResult(
+        algo=key[0],
+        fold=key[1],
+        seed=key[2],
+        timesteps=manifest.timesteps,
+        steps_per_s=manifest.steps_per_s,
+        selection_score=manifest.selection_score,
+        policy_folder=str(folder),
+        reused=reused,
+    )
+
+
+def _date(nanoseconds: int) -> str:
+    return datetime.fromtimestamp(nanoseconds // 10**9, UTC).date().isoformat()
+
+
+def _record(run: RunSpec, results: tuple[MemberResult, ...]) -> None:
+    """Record the parts of the summary that training knows."""
+    panel = load_panel(run.panel)
+    meta = panel.meta
+    record_part(
+        run.run_id,
+        "dataset",
+        {
+            "name": meta.name,
+            "symbols": list(meta.symbols),
+            "rows": panel.n_rows,
+            "first": _date(int(panel.closed_at[0])),
+            "last": _date(int(panel.closed_at[-1])),
+            "digest": meta.snapshot or run.panel.digest,
+        },
+    )
+    record_part(
+        run.run_id,
+        "features",
+        {
+            "technical": len(meta.feature_names),
+            "macro": len(meta.macro_names),
+            "names_digest": digest_json([*meta.feature_names, *meta.macro_names]),
+        },
+    )
+    record_part(run.run_id, "plan", {a: p.model_dump(mode="json") for a, p in run.plans.items()})
+    rows = [
+        {
+            "algo": r.algo,
+            "fold": r.fold,
+            "seed": r.seed,
+            "timesteps": r.timesteps,
+            "steps_per_s": round(r.steps_per_s, 1),
+        }
+        for r in sorted(results, key=lambda r: (r.algo, r.fold, r.seed))
+    ]
+    record_part(run.run_id, "training", rows)

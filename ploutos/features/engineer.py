@@ -1,0 +1,148 @@
+"""`FeatureEngineer`, the pandas-or-Polars front. In: an OHLCV frame. Out: it, enriched."""
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+import pandas as pd
+import polars as pl
+
+from ploutos.errors import FeatureError
+from ploutos.features.bases import carry_actions
+from ploutos.features.catalog import select_features
+from ploutos.features.config import FeatureConfig
+from ploutos.features.engine import compute_features
+
+Frame = TypeVar("Frame", pd.DataFrame, pl.DataFrame)
+
+_VALUES: tuple[str, ...] = ("open", "high", "low", "close", "volume")
+_ACTIONS: dict[str, float] = {"split_ratio": 1.0, "cash_dividend": 0.0}
+
+
+class FeatureEngineer:
+    """Add the technical features to an OHLCV frame.
+
+    Parameters
+    ----------
+    config
+        Picks the families; by default all.
+    time_column
+        Column with the instant (or date) at which each bar closed. A pandas frame without that
+        column may carry the instants as its `DatetimeIndex`. Naive times are taken as UTC.
+    """
+
+    def __init__(self, config: FeatureConfig | None = None, time_column: str = "closed_at") -> None:
+        self.config = config if config is not None else FeatureConfig()
+        self.time_column = time_column
+
+    def compute(self, frame: Frame) -> Frame:
+        """Return `frame` with one float64 column per feature appended.
+
+        Parameters
+        ----------
+        frame
+            Columns open, high, low, close, volume, in lower case, and the time column; `symbol`
+            when it holds several; `split_ratio` (new shares per old) and `cash_dividend` (per
+            share) when the prices are as traded, otherwise they are taken as adjusted. Rows in
+            any order. A row in which a price is missing (null or NaN) is no bar: its features are
+            missing and the others are computed as if it were absent.
+
+        Returns
+        -------
+        A frame of the same kind with the same rows, order and index. Missing values are NaN in
+        pandas, null in Polars; where they occur is told by `compute_features`.
+
+        Raises
+        ------
+        FeatureError
+            If a column is missing, not numeric or already named like a feature, if a price is not
+            positive, or if a symbol has two bars at the same instant.
+        """
+        names = [feature.name for feature in select_features(self.config)]
+        _check_names(frame.columns, names)
+        if isinstance(frame, pd.DataFrame):
+            computed = self._compute(self._from_pandas(frame), names)
+            added = pd.DataFrame(
+                {name: computed[name].to_numpy() for name in names}, index=frame.index
+            )
+            return pd.concat([frame, added], axis=1)
+        if self.time_column not in frame.columns:
+            raise FeatureError(
+                f"expected a time column '{self.time_column}', received {frame.columns}. "
+                "Rename yours, or name it: FeatureEngineer(time_column=...)."
+            )
+        return pl.concat([frame, self._compute(frame, names)], how="horizontal")
+
+    def _from_pandas(self, frame: pd.DataFrame) -> pl.DataFrame:
+        wanted = [*_VALUES, *_ACTIONS, "symbol", self.time_column]
+        columns = {
+            str(name): frame[name].reset_index(drop=True) for name in frame if name in wanted
+        }
+        if self.time_column not in columns:
+            if not isinstance(frame.index, pd.DatetimeIndex):
+                raise FeatureError(
+                    f"expected a time column '{self.time_column}' or a DatetimeIndex, received "
+                    f"columns {list(frame.columns)} and a {type(frame.index).__name__}"
+                )
+            columns[self.time_column] = frame.index.to_series().reset_index(drop=True)
+        return pl.from_pandas(pd.DataFrame(columns))
+
+    def _compute(self, frame: pl.DataFrame, names: list[str]) -> pl.DataFrame:
+        bars = _to_bars(frame, self.time_column)
+        numbered = bars.with_row_index("row").sort("symbol", "closed_at", maintain_order=True)
+        kept = carry_actions(numbered.with_columns(_missing_prices()))
+        computed = compute_features(kept, self.config).select(names)
+        rows = kept.select("row").hstack(computed)
+        return (
+            bars.with_row_index("row")
+            .select("row")
+            .join(rows, on="row", how="left", maintain_order="left")
+            .select(names)
+        )
+
+
+def _check_names(columns: Iterable[object], features: list[str]) -> None:
+    received = [str(name) for name in columns]
+    missing = [name for name in _VALUES if name not in received]
+    if missing:
+        raise FeatureError(
+            f"expected the columns {list(_VALUES)} in lower case; missing {missing}, received "
+            f"{received}"
+        )
+    taken = sorted(set(received) & set(features))
+    if taken:
+        raise FeatureError(f"the frame already has columns named like features: {taken}")
+
+
+def _to_bars(frame: pl.DataFrame, time_column: str) -> pl.DataFrame:
+    numeric = [*_VALUES, *(name for name in _ACTIONS if name in frame.columns)]
+    for name in numeric:
+        if not (frame.schema[name].is_numeric() or frame.schema[name] == pl.Null):
+            raise FeatureError(f"column '{name}': expected numbers, received {frame.schema[name]}")
+    if not frame.schema[time_column].is_temporal():
+        raise FeatureError(
+            f"time column '{time_column}': expected dates or datetimes, received "
+            f"{frame.schema[time_column]}"
+        )
+    symbol = pl.col("symbol").cast(pl.String) if "symbol" in frame.columns else pl.lit("")
+    bars = frame.select(
+        symbol.alias("symbol"),
+        _to_utc(frame.schema[time_column], time_column).alias("closed_at"),
+        *(pl.col(name).cast(pl.Float64).fill_nan(None) for name in numeric),
+        *(pl.lit(value).alias(name) for name, value in _ACTIONS.items() if name not in numeric),
+    )
+    if bars["closed_at"].null_count() or bars["symbol"].null_count():
+        raise FeatureError("the frame has rows without a time or without a symbol")
+    return bars
+
+
+def _to_utc(dtype: pl.DataType, name: str) -> pl.Expr:
+    if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
+        return pl.col(name).dt.convert_time_zone("UTC").cast(pl.Datetime("ns", "UTC"))
+    return pl.col(name).cast(pl.Datetime("ns")).dt.replace_time_zone("UTC")
+
+
+def _missing_prices() -> list[pl.Expr]:
+    """Make a row in which one price is missing a row in which all are."""
+    prices = ("open", "high", "low", "close")
+    complete = pl.all_horizontal(pl.col(name).is_not_null() for name in prices)
+    return [pl.when(complete).then(pl.col(name)).alias(name) for name in prices]

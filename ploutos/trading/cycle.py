@@ -1,0 +1,248 @@
+"""One decide-to-record pass over an account. In: a desk, a session, an instant. Out: ledger events.
+
+claim -> check the data -> settle the bars since the last cycle -> decide -> commit the orders ->
+done. Each step is a function that looks at the ledger for what is already there, records the rest
+in one transaction and changes nothing else. So a cycle that was killed anywhere is finished by
+starting it again, and one that is finished answers "already done".
+
+A cycle is a generator that yields the name of every step it has just completed; `run` drives it.
+"""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from ploutos.agent.play import warm_up
+from ploutos.env.account import decide
+from ploutos.errors import TradingError
+from ploutos.portfolio.config import initial_cash_micro, rules_of
+from ploutos.store import digest_bytes
+from ploutos.trading.account_state import AccountState
+from ploutos.trading.broker import accounts_of, settle_session
+from ploutos.trading.desk import Desk, check_bar
+from ploutos.trading.events import (
+    Claim,
+    CycleDone,
+    Decision,
+    Intent,
+    Note,
+    Opened,
+    client_order_id,
+)
+from ploutos.trading.policy_state import decode_state, encode_state
+
+Ending = Literal["decided", "settled", "skipped"]
+
+
+@dataclass(frozen=True)
+class CycleResult:
+    """How a cycle ended, and why if it did not decide."""
+
+    outcome: Ending | Literal["already done"]
+    reason: str = ""
+
+
+Cycle = Generator[str, None, CycleResult]
+
+
+def run(cycle: Cycle) -> CycleResult:
+    """Drive a cycle to its end."""
+    while True:
+        try:
+            next(cycle)
+        except StopIteration as stop:
+            return stop.value
+
+
+def decide_cycle(desk: Desk, session: str, now: int) -> Cycle:
+    """Settle what waited, decide after the close of `session`, commit the orders.
+
+    Parameters
+    ----------
+    desk : Desk
+        Account, strategy, market.
+    session : str
+        Exchange day whose close is decided on, ISO date.
+    now : int
+        Instant written into the ledger, int64 ns UTC.
+
+    Raises
+    ------
+    AccountBusyError
+        If another process is running a cycle of this account.
+    TradingError
+        If the data of the session are missing or cannot be believed, or the account has moved on.
+    """
+    with desk.ledger.exclusive(desk.account):
+        if _is_done(desk, session):
+            return CycleResult("already done", f"{desk.strategy} has finished {session}")
+        yield from _claim_and_settle(desk, session, now)
+        halted = desk.state().halted
+        if halted is not None and _stage(desk, session) == "claimed":
+            return _finish(desk, session, now, "skipped", f"halted: {halted}")
+        _decide(desk, session, now)
+        yield "decided"
+        _commit_orders(desk, session, now)
+        yield "ordered"
+        result = _finish(desk, session, now, "decided")
+        yield "done"
+        return result
+
+
+def settle_cycle(desk: Desk, session: str, now: int, skipped: str | None = None) -> Cycle:
+    """Settle what waited up to `session` and decide nothing.
+
+    For the bar after the last decision of a replay, and for a session that may not be traded:
+    `skipped` then says why. Takes and raises what `decide_cycle` takes and raises.
+    """
+    with desk.ledger.exclusive(desk.account):
+        if _is_done(desk, session):
+            return CycleResult("already done", f"{desk.strategy} has finished {session}")
+        yield from _claim_and_settle(desk, session, now)
+        ending: Ending = "settled" if skipped is None else "skipped"
+        if _stage(desk, session) == "decided":
+            ending = "decided"
+        result = _finish(desk, session, now, ending, skipped or "")
+        yield "done"
+        return result
+
+
+def _is_done(desk: Desk, session: str) -> bool:
+    state = desk.ledger.state(desk.account)
+    return state is not None and state.stages.get((desk.strategy, session)) == "done"
+
+
+def _stage(desk: Desk, session: str) -> str | None:
+    return desk.state().stages.get((desk.strategy, session))
+
+
+def _claim_and_settle(desk: Desk, session: str, now: int) -> Generator[str, None, None]:
+    row = desk.row_of(session)
+    _open(desk, now)
+    yield "opened"
+    _claim(desk, session, now)
+    yield "claimed"
+    _check(desk, row, now)
+    yield "checked"
+    for settled in range(_first_unsettled(desk, row), row + 1):
+        _settle(desk, settled, now)
+        yield "settled"
+
+
+def _open(desk: Desk, now: int) -> None:
+    """Open the account with the cash that the policy was validated with, if it is new."""
+    if desk.ledger.state(desk.account) is None:
+        opened = Opened(
+            mode=desk.mode,
+            symbols=desk.symbols,
+            initial_cash_micro=initial_cash_micro(desk.env.portfolio),
+        )
+        desk.ledger.append(desk.account, [opened], now)
+
+
+def _claim(desk: Desk, session: str, now: int) -> None:
+    state = desk.state()
+    if state.marked_session is not None and session < state.marked_session:
+        raise TradingError(
+            f"account {desk.account} has settled {state.marked_session}; {session} is past. "
+            "Only the current session trades."
+        )
+    if (desk.strategy, session) not in state.stages:
+        claim = Claim(strategy=desk.strategy, session=session)
+        desk.ledger.append(desk.account, [claim], now)
+
+
+def _first_unsettled(desk: Desk, row: int) -> int:
+    """Return the row after the last settled one; a new account starts at `row`."""
+    marked = desk.state().marked_session
+    return row if marked is None else desk.row_of(marked) + 1
+
+
+def _check(desk: Desk, row: int, now: int) -> None:
+    """Check all bars that are about to be used; a refusal is noted in the ledger."""
+    try:
+        for used in range(_first_unsettled(desk, row), row + 1):
+            check_bar(desk, used)
+    except TradingError as error:
+        desk.ledger.append(desk.account, [Note(text=f"refused: {error}")], now)
+        raise
+
+
+def _settle(desk: Desk, row: int, now: int) -> None:
+    session = desk.sessions[row]
+    rules = rules_of(desk.env.portfolio)
+    events = settle_session(desk.state(), desk.market, row, session, rules)
+    desk.ledger.append(desk.account, events, now)
+
+
+def _decide(desk: Desk, session: str, now: int) -> None:
+    """Ask the policy, unless its answer is recorded already."""
+    if _stage(desk, session) == "decided":
+        return
+    row, state = desk.row_of(session), desk.state()
+    accounts = accounts_of(state, desk.strategy)
+    memory = _memory(desk, state, row)
+    action, memory = desk.actor.act(desk.market, accounts, 0, row, memory)
+    expected = (len(desk.symbols),)
+    if action.shape != expected or action.dtype != np.int64 or not np.isin(action, (0, 1, 2)).all():
+        raise TradingError(
+            f"{desk.strategy} at {session}: expected {expected[0]} actions out of 0, 1, 2, "
+            f"received {action.tolist()} ({action.dtype}). Nothing was ordered."
+        )
+    decision = Decision(
+        strategy=desk.strategy,
+        session=session,
+        action=tuple(int(value) for value in action),
+        market_digest=_market_digest(desk, row),
+        policy_state=encode_state(memory),
+    )
+    desk.ledger.append(desk.account, [decision], now)
+
+
+def _memory(desk: Desk, state: AccountState, row: int) -> object:
+    """Return the policy's memory from the session before; without that, warm it up anew."""
+    last = state.decisions.get(desk.strategy)
+    if last is not None and row > 0 and last.session == desk.sessions[row - 1]:
+        return decode_state(last.policy_state)
+    return warm_up(desk.actor, desk.market, row, desk.warm_up_bars, desk.env)
+
+
+def _market_digest(desk: Desk, row: int) -> str:
+    """Return the digest of everything that the row tells of the market."""
+    market = desk.market
+    parts = (market.features, market.macro, market.valid, market.macro_valid, market.mark)
+    return digest_bytes(b"".join(part[row].tobytes() for part in parts))
+
+
+def _commit_orders(desk: Desk, session: str, now: int) -> None:
+    """Turn the recorded action into orders and commit those that are not there yet."""
+    row, state = desk.row_of(session), desk.state()
+    if state.halted is not None:
+        return
+    accounts = accounts_of(state, desk.strategy)
+    action = np.array(state.decisions[desk.strategy].action, np.int64)
+    decide(desk.market, accounts, 0, row, action, rules_of(desk.env.portfolio))
+    intents: list[Intent] = []
+    for n in np.flatnonzero(accounts.order_micro[0]):
+        order_id = client_order_id(desk.account, desk.strategy, session, desk.symbols[n])
+        if order_id not in state.intents:
+            intents.append(
+                Intent(
+                    client_order_id=order_id,
+                    strategy=desk.strategy,
+                    session=session,
+                    symbol=desk.symbols[n],
+                    quantity_micro=int(accounts.order_micro[0, n]),
+                    reference_price_usd=float(desk.market.mark[row, n]),
+                )
+            )
+    if intents:
+        desk.ledger.append(desk.account, intents, now)
+
+
+def _finish(desk: Desk, session: str, now: int, ending: Ending, reason: str = "") -> CycleResult:
+    done = CycleDone(strategy=desk.strategy, session=session, outcome=ending, reason=reason)
+    desk.ledger.append(desk.account, [done], now)
+    return CycleResult(ending, reason)

@@ -1,0 +1,195 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ploutos.agent import PPOConfig, RecurrentPPOConfig, TrainConfig, load_policy
+from ploutos.agent.train import start_run, train_run
+from ploutos.env.config import EnvConfig
+from ploutos.errors import FoldError, TrainingError
+from ploutos.folds import FoldConfig
+from ploutos.panel import save_panel
+from ploutos.runs import read_part, run_folder
+from tests.panels import random_panel
+
+CONFIG = TrainConfig(
+    seeds=(0,),
+    folds=FoldConfig(n_folds=2, test_bars=30, validation_bars=20, min_train_bars=60),
+    env=EnvConfig(episode_bars=20),
+    ppo=PPOConfig(total_timesteps=2048, n_epochs=1, net_arch=(8,)),
+    recurrent_ppo=RecurrentPPOConfig(
+        total_timesteps=2048, n_epochs=1, net_arch=(8,), lstm_hidden_size=4
+    ),
+    selection_checks=1,
+    warm_up_bars=4,
+)
+
+
+def members_of(pid):
+    return [p for p in psutil.Process(pid).children(recursive=True) if is_member(p)]
+
+
+def is_member(process):
+    try:
+        return "spec.json" in " ".join(process.cmdline())
+    except (psutil.ZombieProcess, psutil.NoSuchProcess):
+        return False
+
+
+def members_alive():
+    return members_of(os.getpid())
+
+
+def segments():
+    return [path.name for path in Path("/dev/shm").glob("ploutos-*")]
+
+
+def test_run_trains_every_algorithm_fold_and_seed_and_leaves_nothing_behind(home):
+    run_id = start_run(save_panel(random_panel()), CONFIG)
+    seen = []
+    results = train_run(run_id, seen.append)
+    assert sorted((r.algo, r.fold, r.seed) for r in results) == [
+        ("PPO", 0, 0),
+        ("PPO", 1, 0),
+        ("RecurrentPPO", 0, 0),
+        ("RecurrentPPO", 1, 0),
+    ]
+    assert all(load_policy(Path(r.policy_folder)).manifest.timesteps >= 2048 for r in results)
+    assert seen[-1].members_done == seen[-1].members_total == 4
+    assert read_part(run_id, "block")["segment"] not in segments()
+    assert members_alive() == []
+    assert {row["timesteps"] for row in read_part(run_id, "training")} == {2048}
+    assert read_part(run_id, "block")["segment"].startswith("ploutos-")
+
+
+def test_second_call_reuses_every_member(home):
+    config = CONFIG.model_copy(update={"algos": ("PPO",)})
+    run_id = start_run(save_panel(random_panel()), config)
+    train_run(run_id)
+    assert start_run(save_panel(random_panel()), config) == run_id
+    began = time.monotonic()
+    results = train_run(run_id)
+    assert all(result.reused for result in results)
+    assert time.monotonic() - began < 30  # it trained nothing; a bound on hanging, not on speed
+
+
+def test_same_seed_gives_the_same_parameters_bit_for_bit(home, tmp_path, monkeypatch):
+    config = CONFIG.model_copy(update={"folds": CONFIG.folds.model_copy(update={"n_folds": 1})})
+    digests = []
+    for name in ("one", "two"):
+        monkeypatch.setenv("PLOUTOS_HOME", str(tmp_path / name))
+        run_id = start_run(save_panel(random_panel()), config)
+        digests.append(
+            sorted(
+                (r.algo, (Path(r.policy_folder) / "policy.safetensors").read_bytes())
+                for r in train_run(run_id)
+            )
+        )
+    assert digests[0] == digests[1]
+
+
+def test_killed_member_is_started_again_alone(home):
+    config = CONFIG.model_copy(
+        update={
+            "algos": ("PPO",),
+            "ppo": CONFIG.ppo.model_copy(update={"total_timesteps": 20_000, "n_epochs": 5}),
+        }
+    )
+    run_id = start_run(save_panel(random_panel()), config)
+    killed = []
+
+    def kill_first(_progress):
+        alive = members_alive()
+        if not killed and alive:
+            killed.append(alive[0].pid)
+            os.kill(alive[0].pid, signal.SIGKILL)
+
+    results = train_run(run_id, kill_first)
+    assert len(killed) == 1
+    assert len(results) == 2
+
+
+def test_member_that_stops_reporting_is_ended_and_named(home):
+    config = CONFIG.model_copy(
+        update={
+            "algos": ("PPO",),
+            "ppo": CONFIG.ppo.model_copy(update={"total_timesteps": 200_000}),
+            "member_timeout_s": 4.0,
+            "member_retries": 0,
+        }
+    )
+    run_id = start_run(save_panel(random_panel()), config)
+    stopped = []
+
+    def stop_first(_progress):
+        alive = members_alive()
+        if not stopped and alive:
+            stopped.append(alive[0].pid)
+            os.kill(alive[0].pid, signal.SIGSTOP)
+
+    with pytest.raises(TrainingError, match=r"PPO-fold\d-seed0 failed: no progress for 4 s"):
+        train_run(run_id, stop_first)
+    assert members_alive() == []
+    assert read_part(run_id, "block")["segment"] not in segments()
+
+
+def test_failing_member_shows_its_last_words(home):
+    run_id = start_run(save_panel(random_panel()), CONFIG)
+    work = run_folder(run_id) / "members" / "RecurrentPPO-fold1-seed0" / "checkpoint"
+    work.mkdir(parents=True)
+    (work / "checkpoint.json").write_text("not json")
+    with pytest.raises(TrainingError, match=r"(?s)RecurrentPPO-fold1-seed0 failed.*JSON file"):
+        train_run(run_id)
+    assert members_alive() == []
+
+
+def test_members_end_when_their_parent_is_killed(home, tmp_path):
+    config = CONFIG.model_copy(
+        update={"ppo": CONFIG.ppo.model_copy(update={"total_timesteps": 10_000_000})}
+    )
+    run_id = start_run(save_panel(random_panel()), config)
+    code = f"from ploutos.agent.train import train_run; train_run({run_id!r})"
+    parent = subprocess.Popen([sys.executable, "-c", code])
+    children = []
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not children:
+        time.sleep(0.2)
+        children = members_of(parent.pid)
+    time.sleep(2)
+    parent.kill()
+    parent.wait()
+    gone, alive = psutil.wait_procs(children, timeout=30)
+    assert gone
+    assert alive == []
+
+
+def test_folds_longer_than_the_data_are_refused_before_anything_is_written(home):
+    config = CONFIG.model_copy(update={"folds": FoldConfig(n_folds=3, test_bars=252)})
+    panel = save_panel(random_panel())
+    with pytest.raises(FoldError, match="do not fit the data"):
+        start_run(panel, config)
+    assert not (home / "runs").exists()
+
+
+def test_progress_is_reported_while_members_train(home):
+    messages = []
+    lock = threading.Lock()
+
+    def note(progress):
+        with lock:
+            messages.append(progress.message)
+
+    config = CONFIG.model_copy(
+        update={
+            "algos": ("PPO",),
+            "ppo": CONFIG.ppo.model_copy(update={"total_timesteps": 8192}),
+        }
+    )
+    train_run(start_run(save_panel(random_panel()), config), note)
+    assert any("steps at" in message for message in messages)

@@ -1,0 +1,162 @@
+"""Publishing, attaching, and everything that is refused."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from ploutos.block import (
+    BlockRef,
+    SharedDataManager,
+    attach,
+    check_space,
+    free_bytes,
+    reap_dead_blocks,
+)
+from ploutos.block.segment import segment_path
+from ploutos.errors import BlockError, PloutosError
+
+
+def own_prefix() -> str:
+    return f"ploutos-{os.getpid()}-"
+
+
+def test_readers_see_what_was_written_and_the_segment_holds_the_files_bytes(panel, arrays):
+    with SharedDataManager(panel) as manager, attach(manager.ref) as block:
+        for name, expected in arrays.items():
+            np.testing.assert_array_equal(getattr(block.panel, name), expected)
+        assert block.panel.meta.symbols == ("AAA", "BBB", "CCC")
+        segment = segment_path(manager.ref.segment).read_bytes()
+        file = Path(panel.path).read_bytes()
+        assert segment[-len(file) :] == file
+        assert (len(segment) - len(file)) % 4096 == 0
+
+
+def test_arrays_of_a_reader_cannot_be_made_writable(panel, arrays):
+    with SharedDataManager(panel) as manager, attach(manager.ref) as block:
+        for name in arrays:
+            with pytest.raises(ValueError, match="WRITEABLE"):
+                getattr(block.panel, name).flags.writeable = True
+
+
+def overwrite(ref: BlockRef, offset: int, data: bytes) -> None:
+    with segment_path(ref.segment).open("r+b") as file:
+        file.seek(offset)
+        file.write(data)
+
+
+@pytest.mark.parametrize(
+    ("offset", "data", "message"),
+    [
+        (0, b"NOTOURS\n", "wrong magic"),
+        (8, b"\x63", "wrong version, expected 1, received 99"),
+        (12, b"\x00", "wrong state .1 = completely written., expected 1, received 0"),
+        (16, b"\x01", "wrong segment size"),
+        (24, b"\x01\x02", "wrong payload size"),
+        (32, b"\xff\xff", "wrong layout size"),
+        (32, b"\x07\x00", "wrong layout"),
+        (40, b"\x00\x00\x00\x00", "wrong digest"),
+        (72, b"\x00\x00\x00\x00", "wrong layout"),
+        (110, b"?", "wrong layout"),
+    ],
+)
+def test_header_that_was_changed_is_refused_by_name(panel, offset, data, message):
+    with SharedDataManager(panel) as manager:
+        overwrite(manager.ref, offset, data)
+        with pytest.raises(BlockError, match=message):
+            attach(manager.ref)
+
+
+@pytest.mark.parametrize(
+    ("size", "message"), [(0, "cannot map"), (50, "wrong size"), (9000, "wrong segment size")]
+)
+def test_truncated_segment_is_refused(panel, size, message):
+    with SharedDataManager(panel) as manager:
+        os.truncate(segment_path(manager.ref.segment), size)
+        with pytest.raises(BlockError, match=message):
+            attach(manager.ref)
+
+
+def test_ref_to_other_data_is_refused(panel):
+    with SharedDataManager(panel) as manager:
+        with pytest.raises(BlockError, match="wrong digest"):
+            attach(manager.ref.model_copy(update={"digest": "0" * 64}))
+        with pytest.raises(BlockError, match="wrong payload size"):
+            attach(manager.ref.model_copy(update={"size": 17}))
+    with pytest.raises(ValidationError):
+        BlockRef(segment="../etc/passwd", size=1, digest="0" * 64)
+
+
+def test_corrupt_panel_file_is_refused_and_nothing_is_left(panel, tmp_path):
+    data = bytearray(Path(panel.path).read_bytes())
+    data[len(data) // 2] ^= 1
+    corrupt = tmp_path / "corrupt.arrow"
+    corrupt.write_bytes(data)
+
+    with pytest.raises(BlockError, match=f"expected digest {panel.digest}"):
+        SharedDataManager(panel.model_copy(update={"path": str(corrupt)})).publish()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a panel" * 1000])
+def test_file_that_is_no_panel_is_refused(panel, tmp_path, content):
+    path = tmp_path / "panel.arrow"
+    if content is not None:
+        path.write_bytes(content)
+
+    with pytest.raises(PloutosError):
+        SharedDataManager(panel.model_copy(update={"path": str(path)})).publish()
+
+
+def fail_inside(manager: SharedDataManager) -> None:
+    with manager:
+        assert segment_path(manager.ref.segment).exists()
+        raise RuntimeError("the work failed")
+
+
+def test_block_is_removed_when_the_work_inside_fails(panel):
+    manager = SharedDataManager(panel)
+    with pytest.raises(RuntimeError, match="the work failed"):
+        fail_inside(manager)
+    with pytest.raises(BlockError, match="not published"):
+        _ = manager.ref
+
+
+def test_publishing_twice_gives_one_block_and_releasing_twice_is_harmless(panel):
+    manager = SharedDataManager(panel)
+    with pytest.raises(BlockError, match="not published"):
+        _ = manager.ref
+    assert manager.publish() == manager.publish()
+    block = attach(manager.ref)
+    manager.release()
+    manager.release()
+    block.close()
+    with pytest.raises(BlockError, match="closed"):
+        _ = block.panel
+
+
+def test_space_is_checked_with_both_numbers_in_the_message():
+    check_space(100, 100)
+    with pytest.raises(BlockError, match=r"expected at least 101 .* received 100"):
+        check_space(101, 100)
+
+
+def test_folder_without_a_file_system_has_no_free_space(tmp_path):
+    assert free_bytes(tmp_path / "missing") == 0
+    assert free_bytes() > 0
+
+
+def test_files_that_are_not_segments_are_not_reaped(tmp_path):
+    target = tmp_path / "kept"
+    target.write_text("kept")
+    link = segment_path(f"{own_prefix()}link")
+    pipe = segment_path(f"{own_prefix()}pipe")
+    link.symlink_to(target)
+    os.mkfifo(pipe)
+    try:
+        assert {link.name, pipe.name}.isdisjoint(reap_dead_blocks())
+        assert target.read_text() == "kept"
+    finally:
+        link.unlink()
+        pipe.unlink()

@@ -1,0 +1,91 @@
+import functools
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env as gymnasium_check_env
+from stable_baselines3.common.env_checker import check_env as sb3_check_env
+from stable_baselines3.common.vec_env import SubprocVecEnv
+
+from ploutos.agent.vec_env import TradingVecEnv
+from ploutos.block import SharedDataManager
+from ploutos.env import EnvConfig, TradingEnv
+from ploutos.env.batch import Batch
+from ploutos.env.market import market_of
+from ploutos.env.scaler import fit_scaler
+from ploutos.errors import BlockError, EnvironmentConfigError
+from ploutos.folds import Rows
+from ploutos.panel import save_panel
+from tests.panels import random_panel
+
+CONFIG = EnvConfig(episode_bars=7)
+ROWS = Rows(start=20, stop=120)
+
+
+def test_gymnasium_accepts_the_environment():
+    gymnasium_check_env(TradingEnv(random_panel(), EnvConfig()), skip_render_check=True)
+
+
+def test_stable_baselines_accepts_the_environment():
+    sb3_check_env(TradingEnv(random_panel(), EnvConfig()), warn=True)
+
+
+def test_gymnasium_makes_it_by_its_registered_name():
+    env = gym.make("ploutos.env:ploutos/Trading-v0", data=random_panel(), config=CONFIG)
+    observation, _ = env.reset(seed=1)
+    assert env.observation_space.contains(observation)
+
+
+@pytest.mark.parametrize("start_method", ["spawn", "forkserver"])
+def test_subprocess_workers_over_one_block_equal_the_compiled_batch(home, start_method):
+    panel = random_panel()
+    scaler = fit_scaler(panel, ROWS, CONFIG.clip)
+    with SharedDataManager(save_panel(panel)) as owner:
+        workers = SubprocVecEnv(
+            [functools.partial(TradingEnv, owner.ref, CONFIG, ROWS, scaler)] * 2,
+            start_method=start_method,
+        )
+        try:
+            workers.seed(5)
+            batch = TradingVecEnv(Batch(market_of(panel), scaler, CONFIG, ROWS, 2))
+            batch.seed(5)
+            rng = np.random.default_rng(0)
+            np.testing.assert_array_equal(workers.reset(), batch.reset())
+            for _ in range(60):
+                actions = rng.integers(0, 3, (2, 2))
+                theirs, ours = workers.step(actions), batch.step(actions)
+                for received, expected in zip(theirs[:3], ours[:3], strict=True):
+                    np.testing.assert_array_equal(received, expected)
+                for info, other in zip(theirs[3], ours[3], strict=True):
+                    assert info["TimeLimit.truncated"] == other.get("TimeLimit.truncated", False)
+                    if "terminal_observation" in other:
+                        np.testing.assert_array_equal(
+                            info["terminal_observation"], other["terminal_observation"]
+                        )
+        finally:
+            workers.close()
+
+
+def test_same_seed_gives_the_same_episode():
+    env = TradingEnv(random_panel(), CONFIG)
+    first, _ = env.reset(seed=9)
+    again, _ = env.reset(seed=9)
+    np.testing.assert_array_equal(first, again)
+
+
+def test_rows_outside_the_panel_are_refused():
+    scaler = fit_scaler(random_panel(), ROWS, CONFIG.clip)
+    with pytest.raises(EnvironmentConfigError, match="rows inside"):
+        TradingEnv(random_panel(), CONFIG, Rows(start=20, stop=5000), scaler)
+
+
+def test_something_that_is_no_market_is_refused():
+    with pytest.raises(EnvironmentConfigError, match="BlockRef or a Panel"):
+        TradingEnv("prices.csv", CONFIG)  # pyright: ignore[reportArgumentType]
+
+
+def test_released_block_is_refused_with_advice(home):
+    with SharedDataManager(save_panel(random_panel())) as owner:
+        ref = owner.ref
+    with pytest.raises(BlockError, match="publish the panel again"):
+        TradingEnv(ref, CONFIG)

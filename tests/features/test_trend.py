@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+import talib
+from scipy.stats import linregress
+
+
+def _macd(m):
+    # TA-Lib starts each EMA on a mean, ours starts on the first value: both are forgotten by now.
+    line = talib.EMA(m.c, 12) - talib.EMA(m.c, 26)
+    first = np.flatnonzero(np.isfinite(line))[0]
+    signal = np.concatenate([np.full(first, np.nan), talib.EMA(line[first:], 9)])
+    return line, signal
+
+
+def _slope(m, n):
+    return m.rolling(np.log(m.c), n, lambda y: linregress(np.arange(n), y).slope)
+
+
+ORACLES = {
+    "sma_distance_10": lambda m: m.c / talib.SMA(m.c, 10) - 1,
+    "sma_distance_20": lambda m: m.c / talib.SMA(m.c, 20) - 1,
+    "sma_distance_50": lambda m: m.c / talib.SMA(m.c, 50) - 1,
+    "sma_distance_100": lambda m: m.c / talib.SMA(m.c, 100) - 1,
+    "sma_distance_200": lambda m: m.c / talib.SMA(m.c, 200) - 1,
+    "sma_cross_20_50": lambda m: talib.SMA(m.c, 20) / talib.SMA(m.c, 50) - 1,
+    "sma_cross_50_200": lambda m: talib.SMA(m.c, 50) / talib.SMA(m.c, 200) - 1,
+    "macd_line": lambda m: _macd(m)[0] / m.c,
+    "macd_histogram": lambda m: (_macd(m)[0] - _macd(m)[1]) / m.c,
+    # TA-Lib: percent, and Wilder's sums start on a mean of 14.
+    "plus_di_14": lambda m: talib.PLUS_DI(m.h, m.l, m.c, 14) / 100,
+    "minus_di_14": lambda m: talib.MINUS_DI(m.h, m.l, m.c, 14) / 100,
+    "adx_14": lambda m: talib.ADX(m.h, m.l, m.c, 14) / 100,
+    "aroon_up_25": lambda m: talib.AROON(m.h, m.l, 25)[1] / 100,
+    "aroon_down_25": lambda m: talib.AROON(m.h, m.l, 25)[0] / 100,
+    "slope_20": lambda m: _slope(m, 20),
+    "slope_60": lambda m: talib.LINEARREG_SLOPE(np.log(m.c), 60),
+    "trend_r2_60": lambda m: m.rolling(
+        np.log(m.c), 60, lambda y: linregress(np.arange(60), y).rvalue ** 2
+    ),
+    "efficiency_ratio_20": lambda m: m.rolling(m.r, 20, lambda r: abs(r.sum()) / np.abs(r).sum()),
+    "choppiness_14": lambda m: (
+        np.log(m.rolling(m.tr, 14, np.sum) / (talib.MAX(m.h, 14) - talib.MIN(m.l, 14))) / np.log(14)
+    ),
+}
+
+
+def test_every_trend_feature_has_an_oracle(names_of):
+    assert set(ORACLES) == names_of("trend")
+
+
+@pytest.mark.parametrize("name", ORACLES)
+def test_trend_feature_equals_its_oracle(market, name):
+    market.check(name, ORACLES[name](market))

@@ -1,0 +1,45 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ploutos.features import CATALOG, MACRO_CATALOG
+
+PLOUTOS = str(Path(sys.executable).with_name("ploutos"))
+
+
+def run(*arguments, home, width="200"):
+    environment = {"PLOUTOS_HOME": str(home), "COLUMNS": width, "PATH": "/usr/bin:/bin"}
+    return subprocess.run(
+        [PLOUTOS, *arguments], capture_output=True, text=True, env=environment, check=False
+    )
+
+
+def test_plan_prints_a_reason_beside_every_number(tmp_path):
+    result = run("plan", home=tmp_path)
+    assert result.returncode == 0
+    for name in ("members_in_parallel", "n_envs", "n_steps", "batch_size", "torch_threads"):
+        assert name in result.stdout
+    assert "Plan for RecurrentPPO" in result.stdout
+
+
+def test_features_prints_the_whole_catalog(tmp_path):
+    result = run("features", home=tmp_path)
+    assert result.returncode == 0
+    assert all(row.name in result.stdout for row in (*CATALOG, *MACRO_CATALOG))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("features", "--family", "trendy"), "expected one of the families"),
+        (("summary",), "Start one with `make run`"),
+        (("report", "--run", "0000"), "received '0000'"),
+    ],
+)
+def test_wrong_request_is_answered_by_a_sentence(tmp_path, arguments, message):
+    result = run(*arguments, home=tmp_path)
+    assert result.returncode == 1
+    assert message in " ".join(result.stderr.split())
+    assert "Traceback" not in result.stderr

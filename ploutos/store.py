@@ -114,10 +114,9 @@ def new_folder(final: Path) -> Iterator[Path]:
     An existing `final` is kept and the new one dropped: names are content addresses, so both hold
     the same. On an exception nothing is left.
     """
-    final.parent.mkdir(parents=True, exist_ok=True)
     temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex}.tmp")
-    temporary.mkdir()
     try:
+        temporary.mkdir(parents=True)
         yield temporary
         for file in temporary.rglob("*"):
             if file.is_file():

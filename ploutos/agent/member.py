@@ -64,7 +64,7 @@ class MemberSpec(FrozenConfig):
 def run_member(spec: MemberSpec, report: Callable[[int, float], None]) -> None:
     """Train one member and write its policy folder; goes on from a checkpoint if there is one.
 
-    `report(timesteps, steps_per_s)` is called between rollouts and at the end.
+    `report(timesteps, steps_per_s)` is called at the start (speed 0), between rollouts, at the end.
     """
     use_threads(spec.torch_threads)
     with attach(spec.block) as block:
@@ -77,6 +77,7 @@ def run_member(spec: MemberSpec, report: Callable[[int, float], None]) -> None:
         progress = load_checkpoint(_checkpoint_folder(spec), model, batch) or Progress()
         loop = _Loop(spec, batch, progress, lambda: _score(spec, model, market, scaler))
         loop.report = report
+        report(model.num_timesteps, 0.0)
         left = spec.learner.total_timesteps - model.num_timesteps
         fresh = model.num_timesteps == 0
         if left > 0:

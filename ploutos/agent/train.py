@@ -203,7 +203,8 @@ class _Progress:
         with self._lock:
             self._first.setdefault(key, timesteps)
             self._steps[key] = timesteps
-            self._emit(f"{spec.name}: {timesteps:,} steps at {steps_per_s:,.0f}/s")
+            pace = f"at {steps_per_s:,.0f}/s" if steps_per_s else "so far"
+            self._emit(f"{spec.name}: {timesteps:,} steps {pace}")
 
     def _emit(self, message: str) -> None:
         done = {key: min(self._steps[key], target) for key, target in self._targets.items()}

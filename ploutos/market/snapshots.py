@@ -16,6 +16,7 @@ from ploutos.store import (
     DIGEST_LENGTH,
     digest_bytes,
     digest_json,
+    folder,
     home,
     new_folder,
     read_json,
@@ -47,6 +48,7 @@ def save_snapshot(data: MarketData) -> str:
     if final.is_dir():
         load_snapshot(digest)
         return digest
+    folder("snapshots")
     with new_folder(final) as temporary:
         files: dict[str, str] = {}
         for table in TABLES:

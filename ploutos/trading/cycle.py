@@ -84,9 +84,9 @@ def decide_cycle(desk: Desk, session: str, now: int) -> Cycle:
             return _finish(desk, session, now, "skipped", f"halted: {halted}")
         _decide(desk, session, now)
         yield "decided"
-        _commit_orders(desk, session, now)
+        held_back = _commit_orders(desk, session, now)
         yield "ordered"
-        result = _finish(desk, session, now, "decided")
+        result = _finish(desk, session, now, "decided", held_back)
         yield "done"
         return result
 
@@ -216,11 +216,11 @@ def _market_digest(desk: Desk, row: int) -> str:
     return digest_bytes(b"".join(part[row].tobytes() for part in parts))
 
 
-def _commit_orders(desk: Desk, session: str, now: int) -> None:
-    """Turn the recorded action into orders and commit those that are not there yet."""
+def _commit_orders(desk: Desk, session: str, now: int) -> str:
+    """Commit the recorded action's orders that are not there yet; say why if none may be."""
     row, state = desk.row_of(session), desk.state()
     if state.halted is not None:
-        return
+        return f"no orders, halted: {state.halted}"
     accounts = accounts_of(state, desk.strategy)
     action = np.array(state.decisions[desk.strategy].action, np.int64)
     decide(desk.market, accounts, 0, row, action, rules_of(desk.env.portfolio))
@@ -240,6 +240,7 @@ def _commit_orders(desk: Desk, session: str, now: int) -> None:
             )
     if intents:
         desk.ledger.append(desk.account, intents, now)
+    return ""
 
 
 def _finish(desk: Desk, session: str, now: int, ending: Ending, reason: str = "") -> CycleResult:

@@ -84,8 +84,7 @@ def replay_run(
             ledger=str(ledger.path),
             head=ledger.head(),
         )
-    part = summary.model_dump(mode="json")
-    record_part(run_id, "paper", {**part, "equity": part.pop("equity_usd")})
+    record_part(run_id, "paper", {**summary.model_dump(mode="json"), "equity": summary.equity_usd})
     return summary
 
 

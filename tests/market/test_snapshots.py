@@ -151,7 +151,7 @@ def test_a_home_that_cannot_be_written_is_refused(
 ):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("PLOUTOS_HOME", str(tmp_path / "file" / "home"))
-    with pytest.raises((StoreError, OSError)):
+    with pytest.raises(StoreError, match="PLOUTOS_HOME"):
         save_snapshot(data)
 
 

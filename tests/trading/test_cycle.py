@@ -122,6 +122,7 @@ def test_kill_switch_between_decision_and_orders_lets_nothing_through(tmp_path):
             if step == "decided":
                 desk.ledger.append(desk.account, [Halted(reason="stop")], NOW)
         assert events(desk, Intent) == []
+        assert events(desk, CycleDone)[0].reason == "no orders, halted: stop"
 
 
 def test_session_without_bars_is_refused_as_stale(desk):

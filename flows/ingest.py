@@ -53,15 +53,10 @@ def describe_snapshot(snapshot: str) -> None:
 def ingest(config: IngestConfig = DEFAULTS) -> str:
     """Fetch market and macro data, check them, and keep them as an immutable snapshot.
 
-    Parameters
-    ----------
-    config
-        Which source, which symbols, which years.
+    The result is the digest of the snapshot; the flow `prepare` takes it.
 
-    Returns
-    -------
-    str
-        The digest of the snapshot; the flow `prepare` takes it.
+    Args:
+        config: Which source, which symbols, which years.
     """
     retries = NETWORK_RETRIES if isinstance(config.source, YahooSource) else 0
     snapshot = fetch_snapshot.with_options(retries=retries)(config)

@@ -17,6 +17,7 @@ from stable_baselines3.common.distributions import MultiCategoricalDistribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from ploutos.agent.config import Algo, PPOConfig, RecurrentPPOConfig
+from ploutos.agent.recurrent import OneCallLstmPolicy
 from ploutos.agent.tensors import load_tensors, save_tensors
 from ploutos.env.account import Accounts, observe
 from ploutos.env.market import Market
@@ -137,7 +138,7 @@ def build_network(manifest_learner: PPOConfig, length: int, n_symbols: int) -> A
     )
     arguments = policy_arguments(manifest_learner)
     if isinstance(manifest_learner, RecurrentPPOConfig):
-        return RecurrentActorCriticPolicy(*spaces, lambda _: 0.0, **arguments)
+        return OneCallLstmPolicy(*spaces, lambda _: 0.0, **arguments)
     return ActorCriticPolicy(*spaces, lambda _: 0.0, **arguments)
 
 

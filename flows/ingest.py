@@ -21,6 +21,7 @@ NETWORK_RETRIES = 3
 
 
 @task(
+    retries=NETWORK_RETRIES,
     retry_delay_seconds=exponential_backoff(10),
     retry_jitter_factor=0.5,
     retry_condition_fn=only_for(SourceError, OSError),
@@ -58,8 +59,10 @@ def ingest(config: IngestConfig = DEFAULTS) -> str:
     Args:
         config: Which source, which symbols, which years.
     """
-    retries = NETWORK_RETRIES if isinstance(config.source, YahooSource) else 0
-    snapshot = fetch_snapshot.with_options(retries=retries)(config)
+    # A file that cannot be read now cannot be read in ten seconds: only a network is asked again.
+    is_online = isinstance(config.source, YahooSource)
+    fetching = fetch_snapshot if is_online else fetch_snapshot.with_options(retries=0)
+    snapshot = fetching(config)
     describe_snapshot(snapshot)
     return snapshot
 

@@ -5,6 +5,8 @@ rollout buffer already splits sequences at episode starts, so a start can only s
 first position: clearing the initial state there and calling the LSTM once gives the same numbers.
 """
 
+from typing import Any
+
 import torch
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from torch import nn
@@ -21,7 +23,7 @@ class OneCallLstmPolicy(RecurrentActorCriticPolicy):
         lstm_states: LstmState,
         episode_starts: torch.Tensor,
         lstm: nn.LSTM,
-    ) -> tuple[torch.Tensor, LstmState]:
+    ) -> tuple[torch.Tensor, Any]:  # sb3-contrib declares one tensor where it returns a pair
         """Run `lstm` over sequences, cleared where an episode starts.
 
         Parameters

@@ -27,11 +27,21 @@ class Server:
 
     def post(self, path: str, **body: object) -> httpx.Response:
         """Call the API."""
-        return httpx.post(f"{self.api_url}{path}", json=body, timeout=30, trust_env=False)
+        return self._ask("POST", path, body)
 
     def get(self, path: str) -> httpx.Response:
         """Ask the API."""
-        return httpx.get(f"{self.api_url}{path}", timeout=30, trust_env=False)
+        return self._ask("GET", path, None)
+
+    def _ask(self, method: str, path: str, body: object) -> httpx.Response:
+        # SQLite may be busy, which the server says by 503: Prefect's own client repeats it too.
+        url = f"{self.api_url}{path}"
+        for _ in range(20):
+            answer = httpx.request(method, url, json=body, timeout=30, trust_env=False)
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                break
+            time.sleep(0.5)
+        return answer
 
     def family(self) -> list[psutil.Process]:
         """List every process below `make ui`."""

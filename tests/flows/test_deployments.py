@@ -129,12 +129,6 @@ def test_a_run_that_failed_at_one_stage_is_retried_and_continues_from_what_is_do
     until(lambda: len(server.family()) == 2 or None, 20, "only the server and the worker")
 
 
-def trained(home: Path) -> dict[Path, int]:
-    """List the policies and when they were written."""
-    folders = home.glob("runs/*/policies/*")
-    return {one: one.stat().st_mtime_ns for one in folders if "latest" not in one.parts}
-
-
 def test_a_retried_run_continues_with_the_data_it_began_with(
     server: Server, deployed: dict[str, dict[str, Any]], tmp_path: Path
 ):

@@ -26,6 +26,7 @@ def summary_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
             f"{paper['sessions']} sessions, {paper['orders']} orders, {paper['fills']} fills, "
             f"equity {paper['equity']:,.2f} USD",
         ),
+        ("parity", f"paper is {paper['parity']} to the environment's rollout, to the micro-unit"),
     ]
     return [(name, str(value)) for name, value in rows]
 

@@ -32,7 +32,7 @@ SUMMARY: dict[str, Any] = {
         "verdict": "refused",
         "reasons": ["It lost against cash.", "The record is short."],
     },
-    "paper": {"sessions": 20, "orders": 12, "fills": 11, "equity": 99_500.5},
+    "paper": {"sessions": 20, "orders": 12, "fills": 11, "equity": 99_500.5, "parity": "equal"},
     "report": "/somewhere/report.html",
 }
 

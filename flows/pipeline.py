@@ -20,10 +20,10 @@ from flows.prepare import prepare
 from flows.train import train
 from flows.validate import validate
 from ploutos.agent import TrainConfig
+from ploutos.config import FrozenConfig
 from ploutos.features.config import FeatureConfig
 from ploutos.market.config import IngestConfig
 from ploutos.runs import run_folder, write_summary
-from ploutos.settings import FrozenConfig
 from ploutos.store import read_json
 from ploutos.trading import PaperConfig
 from ploutos.validation import ValidationConfig

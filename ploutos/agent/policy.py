@@ -19,13 +19,13 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from ploutos.agent.config import Algo, PPOConfig, RecurrentPPOConfig
 from ploutos.agent.recurrent import OneCallLstmPolicy
 from ploutos.agent.tensors import load_tensors, save_tensors
+from ploutos.config import FrozenConfig
 from ploutos.env.account import Accounts, observe
 from ploutos.env.market import Market
 from ploutos.env.observe import observation_length
 from ploutos.env.scaler import Scaler, scaler_arrays, scaler_from_arrays
 from ploutos.errors import PolicyError
 from ploutos.panel import PanelMeta
-from ploutos.settings import FrozenConfig
 from ploutos.store import new_folder, read_json, write_json
 
 State = Any

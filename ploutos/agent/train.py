@@ -19,11 +19,11 @@ from ploutos.agent.plan import PPO_SIZES, RECURRENT_SIZES, AlgoSizes, Plan, plan
 from ploutos.agent.policy import PolicyManifest
 from ploutos.agent.supervise import run_members
 from ploutos.block import BlockRef, SharedDataManager
+from ploutos.config import FrozenConfig
 from ploutos.errors import PolicyError
 from ploutos.folds import Fold, split
 from ploutos.panel import PanelRef, load_panel
 from ploutos.runs import record_part, run_folder, run_id_of, sole_trainer
-from ploutos.settings import FrozenConfig
 from ploutos.store import digest_json, read_json, write_json
 
 SIZES: dict[Algo, AlgoSizes] = {"PPO": PPO_SIZES, "RecurrentPPO": RECURRENT_SIZES}

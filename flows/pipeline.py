@@ -24,12 +24,7 @@ from ploutos.agent import TrainConfig
 from ploutos.config import FrozenConfig
 from ploutos.features.config import FeatureConfig
 from ploutos.market.config import IngestConfig
-<<<<<<< HEAD
 from ploutos.runs import write_summary
-from ploutos.config import FrozenConfig
-=======
-from ploutos.runs import run_folder, write_summary
->>>>>>> 43a9c1a
 from ploutos.store import read_json
 from ploutos.trading import PaperConfig
 from ploutos.validation import ValidationConfig

@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 
 from ploutos.block.header import ArrayPlace, BlockRef, read_header
-from ploutos.block.segment import open_segment
+from ploutos.block.segment import open_segment, segment_path
 from ploutos.errors import BlockError
 from ploutos.panel import Panel
 
@@ -80,7 +80,7 @@ def attach(ref: BlockRef) -> Block:
 
 def _map(ref: BlockRef) -> mmap.mmap:
     try:
-        descriptor = open_segment(ref.segment)
+        descriptor = open_segment(segment_path(ref.segment, ref.folder))
     except OSError as error:
         raise BlockError(
             f"cannot open segment {ref.segment}: {error}. Its owner has ended or released it; "

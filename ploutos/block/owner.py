@@ -1,15 +1,18 @@
 """The owner of a block. In: a panel file. Out: a published segment that lives as long as the owner.
 
-Publishing copies the file once and digests the copy; readers see the segment complete or are
+Publishing copies the file once, digesting what it copies; readers see the segment complete or are
 refused. A death without clean-up (SIGKILL, SIGTERM) is mended by the next start, which reaps.
 """
 
 import dataclasses
 import logging
 import mmap
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import sha256
+from io import FileIO
+from itertools import cycle
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -36,9 +39,11 @@ from ploutos.block.segment import (
     reap_dead_blocks,
 )
 from ploutos.errors import BlockError, SpaceError
-from ploutos.panel import PanelRef
+from ploutos.panel import Panel, PanelRef
 
-CHUNK_BYTES = 8 * 1024 * 1024
+# Large, because two Python threads that hand over often wait for each other.
+CHUNK_BYTES = 4 * 1024 * 1024
+CHUNKS = 4
 
 _log = logging.getLogger(__name__)
 
@@ -93,7 +98,8 @@ class SharedDataManager:
         """
         if self._ref is None:
             reap_dead_blocks(*([self._folder] if self._folder else []))
-            self._ref = self._place(_map_file(self._panel.path))
+            with _open(self._panel.path) as source:
+                self._ref = self._place(source)
         return self._ref
 
     def release(self) -> None:
@@ -114,11 +120,9 @@ class SharedDataManager:
     ) -> None:
         self.release()
 
-    def _place(self, source: mmap.mmap) -> BlockRef:
+    def _place(self, source: FileIO) -> BlockRef:
         """Publish into shared memory if it is there and large enough, else into a file."""
-        layout = self._layout(source)
-        header = pack_header(layout, len(source), self._panel.digest)
-        size = len(header) + len(source)
+        header, size = self._header(source)
         if self._folder is None:
             try:
                 check_space(size, SHM_FOLDER)
@@ -130,21 +134,18 @@ class SharedDataManager:
         check_space(size, folder)
         return self._publish(source, header, lambda: create_file_segment(folder, size))
 
-    def _publish(self, source: mmap.mmap, header: bytes, create: Callable[[], Segment]) -> BlockRef:
+    def _publish(self, source: FileIO, header: bytes, create: Callable[[], Segment]) -> BlockRef:
         segment = self._segment = create()
         try:
             segment.write(header, 0)
-            self._check_digest(_copy(source, segment, len(header)))
+            size, digest = _copy(source, segment, len(header))
+            self._check_digest(digest)
             segment.write(STATE_FIELD.pack(COMPLETE), STATE_OFFSET)
         except BaseException:
             self.release()
             raise
-        return BlockRef(
-            segment=segment.path.name,
-            folder=str(segment.path.parent),
-            size=len(source),
-            digest=self._panel.digest,
-        )
+        name, folder = segment.path.name, str(segment.path.parent)
+        return BlockRef(segment=name, folder=folder, size=size, digest=digest)
 
     def _check_digest(self, received: str) -> None:
         if received != self._panel.digest:
@@ -153,33 +154,41 @@ class SharedDataManager:
                 f"{received}. Delete the file and build the panel again."
             )
 
-    def _layout(self, source: mmap.mmap) -> Layout:
-        """Find where the arrays of the panel file lie, by asking the panel's own reader."""
-        start = np.frombuffer(source, np.uint8).ctypes.data
+    def _header(self, source: FileIO) -> tuple[bytes, int]:
+        """Return the segment's header and the size of header and panel file, in bytes."""
+        try:
+            mapping = mmap.mmap(source.fileno(), 0, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ)
+        except (OSError, ValueError) as error:
+            raise BlockError(f"cannot map {source.name}: {error}. Build it again.") from error
         # Looked up late: the panel package loads pyarrow on first use; readers import this module.
-        panel = panels.panel_from_buffer(memoryview(source))
+        panel = panels.panel_from_buffer(memoryview(mapping))
         if panel.meta.catalog_digest != self._panel.catalog_digest:
             raise BlockError(
-                f"{self._panel.path} holds the features of another catalog: expected "
+                f"{source.name} holds the features of another catalog: expected "
                 f"{self._panel.catalog_digest}, received {panel.meta.catalog_digest}. Build the "
                 "panel again."
             )
-        arrays = {
-            field.name: getattr(panel, field.name)
-            for field in dataclasses.fields(panel)
-            if field.name != "meta"
-        }
-        places = {name: _place(name, array, start, len(source)) for name, array in arrays.items()}
-        return Layout(meta=panel.meta, arrays=places)
+        header = pack_header(_layout(panel, mapping), len(mapping), self._panel.digest)
+        return header, len(header) + len(mapping)
 
 
-def _map_file(path: str) -> mmap.mmap:
-    """Map a panel file read-only."""
+def _open(path: str) -> FileIO:
     try:
-        with Path(path).open("rb") as file:
-            return mmap.mmap(file.fileno(), 0, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ)
-    except (OSError, ValueError) as error:
-        raise BlockError(f"cannot map the panel file {path}: {error}. Build it again.") from error
+        return FileIO(path)
+    except OSError as error:
+        raise BlockError(f"cannot open the panel file: {error}. Build the panel again.") from error
+
+
+def _layout(panel: Panel, mapping: mmap.mmap) -> Layout:
+    """Find where the arrays of a panel lie in the file that they are views of."""
+    start = np.frombuffer(mapping, np.uint8).ctypes.data
+    arrays = {
+        field.name: getattr(panel, field.name)
+        for field in dataclasses.fields(panel)
+        if field.name != "meta"
+    }
+    places = {name: _place(name, array, start, len(mapping)) for name, array in arrays.items()}
+    return Layout(meta=panel.meta, arrays=places)
 
 
 def _place(name: str, array: np.ndarray, start: int, size: int) -> ArrayPlace:
@@ -195,20 +204,24 @@ def _place(name: str, array: np.ndarray, start: int, size: int) -> ArrayPlace:
     return ArrayPlace(offset=offset, dtype=array.dtype.str, shape=array.shape)
 
 
-def _copy(source: mmap.mmap, segment: Segment, offset: int) -> str:
-    """Copy a mapped file into a segment and return the SHA-256 of what then stands there.
+def _copy(source: FileIO, segment: Segment, offset: int) -> tuple[int, str]:
+    """Copy a file into a segment; return the number and the SHA-256 of the bytes that were copied.
 
-    Digesting costs as much as copying; it follows the copy in a thread, chunk by chunk, and reads
-    the segment, so what is verified is what readers will see.
+    Digesting costs more than copying; it follows the copy in a thread of its own, a few chunks
+    behind, and takes them from the same buffers.
     """
     digest = sha256()
-    written = memoryview(segment.map())[offset:]
-    with memoryview(source) as panel, ThreadPoolExecutor(1) as pool:
-        digesting = []
-        for start in range(0, len(panel), CHUNK_BYTES):
-            stop = min(start + CHUNK_BYTES, len(panel))
-            segment.write(panel[start:stop], offset + start)
-            digesting.append(pool.submit(digest.update, written[start:stop]))
-        for chunk in digesting:
-            chunk.result()
-    return digest.hexdigest()
+    position = 0
+    digesting: deque[Future[None]] = deque()
+    with ThreadPoolExecutor(1) as pool:
+        for buffer in cycle([bytearray(CHUNK_BYTES) for _ in range(CHUNKS)]):
+            if len(digesting) == CHUNKS:
+                digesting.popleft().result()
+            count = source.readinto(buffer)
+            if not count:
+                break
+            chunk = memoryview(buffer)[:count]
+            digesting.append(pool.submit(digest.update, chunk))
+            segment.write(chunk, offset + position)
+            position += count
+    return position, digest.hexdigest()

@@ -15,7 +15,6 @@ if not. Neither process ids nor ages are consulted: both lie across containers.
 
 import errno
 import fcntl
-import mmap
 import os
 import secrets
 import stat
@@ -62,10 +61,6 @@ class Segment:
             if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
                 raise BlockError(f"cannot write to {self.path}: {error}") from error
             raise _no_space(offset + len(rest), offset, self.path.parent) from error
-
-    def map(self) -> mmap.mmap:
-        """Map the segment read-only; only what was written may be read."""
-        return mmap.mmap(self.descriptor, 0, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ)
 
     def remove(self) -> None:
         """Unlink the segment and drop the lock; processes that map it keep their memory."""

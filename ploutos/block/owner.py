@@ -130,7 +130,10 @@ class SharedDataManager:
             except SpaceError as error:
                 _log.warning("the block becomes a file in %s: %s", blocks_folder(), error)
         folder = (self._folder or blocks_folder()).resolve()
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BlockError(f"cannot create the folder of the block: {error}") from error
         check_space(size, folder)
         return self._publish(source, header, lambda: create_file_segment(folder, size))
 
@@ -211,7 +214,7 @@ def _copy(source: FileIO, segment: Segment, offset: int) -> tuple[int, str]:
     behind, and takes them from the same buffers.
     """
     digest = sha256()
-    position = 0
+    position = source.seek(0)
     digesting: deque[Future[None]] = deque()
     with ThreadPoolExecutor(1) as pool:
         for buffer in cycle([bytearray(CHUNK_BYTES) for _ in range(CHUNKS)]):

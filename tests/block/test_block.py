@@ -153,6 +153,12 @@ def test_block_is_put_where_its_owner_wants_it(panel, tmp_path):
         assert file_of(manager.ref).parent == Path("/dev/shm")
 
 
+def test_folder_that_cannot_be_created_is_an_error(panel, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(BlockError, match="cannot create the folder of the block"):
+        SharedDataManager(panel, tmp_path / "file" / "blocks").publish()
+
+
 def test_space_is_checked_with_both_numbers_in_the_message(tmp_path):
     free = free_bytes(tmp_path)
     check_space(free // 2, tmp_path)

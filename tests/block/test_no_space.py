@@ -14,7 +14,7 @@ MIB = 1024 * 1024
 PROGRAM = """
 import logging, os, sys
 from pathlib import Path
-from ploutos.block import SharedDataManager, attach
+from ploutos.block import SharedDataManager, attach, free_bytes
 from ploutos.block.segment import SHM_FOLDER, create_file_segment, create_segment
 from ploutos.errors import SpaceError
 from ploutos.panel import PanelRef
@@ -41,6 +41,15 @@ for segment in (create_segment({MIB}), create_file_segment(home, {MIB})):
         print("refused", error)
     segment.remove()
 print("left", left())
+"""
+# Takes all of shared memory the moment the segment's lock is taken, when the check has passed.
+RACE = """
+def fill_up(event, _):
+    filler = SHM_FOLDER / "filler"
+    if event == "fcntl.flock" and not filler.exists():
+        with filler.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, free_bytes() - 65536)
+sys.addaudithook(fill_up)
 """
 SMALL = "mount -t tmpfs -o size=64k tmpfs"
 
@@ -100,6 +109,16 @@ def test_block_that_fits_nowhere_is_refused_before_anything_is_written(panel, ho
     assert [line.split()[0] for line in lines] == ["WARNING", "refused", "left"]
     assert f"free bytes in {home}/blocks, received 65536. Enlarge it" in lines[1]
     assert lines[2] == "left []"
+
+
+def test_block_becomes_a_file_when_others_take_the_space_while_it_is_copied(panel, home):
+    mount = "mount -t tmpfs -o size=1m tmpfs /dev/shm"
+
+    lines = run_with_mounts(mount, RACE + PUBLISH, panel, home)
+
+    assert lines[0].startswith(f"WARNING the block becomes a file in {home}/blocks: not enough")
+    assert lines[1:2] == [f"folder {home}/blocks 2"]
+    assert lines[-1] == "left ['filler']"
 
 
 def test_file_system_that_fills_up_while_a_segment_is_written_is_an_error(panel, home):

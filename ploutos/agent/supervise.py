@@ -16,18 +16,12 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from ploutos.agent.member import MemberSpec
+from ploutos.env.workers import THREAD_VARIABLES
 from ploutos.errors import TrainingError
 from ploutos.store import write_json
 
 Report = Callable[[MemberSpec, int, float], None]
 
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-    "POLARS_MAX_THREADS",
-)
 LAST_LINES = 15
 
 

@@ -49,10 +49,7 @@ def closes(exchange: str, first: date, last: date) -> pl.DataFrame:
     DataError
         If a day lies outside what the calendar covers (1971 to one year from now).
     """
-    table = _schedule(exchange)
-    if first <= last:
-        _check_covered(exchange, table, first, last)
-    return table.filter(pl.col("session").is_between(first, last)).select("session", "closed_at")
+    return hours(exchange, first, last).select("session", "closed_at")
 
 
 def next_closes(exchange: str, first: date, count: int) -> pl.DataFrame:
@@ -99,6 +96,32 @@ def close_of(exchange: str, session: date) -> datetime:
             f"the next one is {next_session(exchange, session)}."
         )
     return found["closed_at"][0]
+
+
+def open_of(exchange: str, session: date) -> datetime:
+    """Return the instant (UTC) at which a session opens.
+
+    Raises
+    ------
+    DataError
+        If the day is not a session.
+    """
+    close_of(exchange, session)
+    return _schedule(exchange).filter(pl.col("session") == session)["opened_at"][0]
+
+
+def hours(exchange: str, first: date, last: date) -> pl.DataFrame:
+    """List the sessions from `first` to `last` as `closes` does, with the opens too.
+
+    Returns
+    -------
+    pl.DataFrame
+        `session` Date, `opened_at` and `closed_at` Datetime("ns", "UTC"), ascending.
+    """
+    table = _schedule(exchange)
+    if first <= last:
+        _check_covered(exchange, table, first, last)
+    return table.filter(pl.col("session").is_between(first, last))
 
 
 def next_session(exchange: str, day: date) -> date:

@@ -150,11 +150,16 @@ def is_half_day(exchange: str, session: date) -> bool:
         If the day is not a session.
     """
     close_of(exchange, session)
+    return session in half_days(exchange)
+
+
+@cache
+def half_days(exchange: str) -> frozenset[date]:
+    """Return every session that is at least an hour shorter than those of its year usually are."""
     length = pl.col("closed_at") - pl.col("opened_at")
-    year = _schedule(exchange).filter(pl.col("session").dt.year() == session.year)
-    usual = year.select(length.median()).item()
-    own = year.filter(pl.col("session") == session).select(length).item()
-    return own <= usual - HALF_DAY_SHORTER_BY
+    usual = length.median().over(pl.col("session").dt.year())
+    short = _schedule(exchange).filter(length <= usual - HALF_DAY_SHORTER_BY)
+    return frozenset(short["session"].to_list())
 
 
 def decision_times(closed_at: NDArray[np.int64]) -> NDArray[np.int64]:

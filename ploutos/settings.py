@@ -5,7 +5,7 @@ Also holds `FrozenConfig`, the base of every stage's config model.
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -24,6 +24,8 @@ class Settings(BaseSettings):
         default=Path(".ploutos"),
         description="Folder of everything Ploutos writes; relative to the working directory.",
     )
+    alpaca_key_id: SecretStr | None = Field(default=None, description="Name of the key at Alpaca.")
+    alpaca_secret_key: SecretStr | None = Field(default=None, description="The key's secret.")
 
 
 def load_settings() -> Settings:

@@ -195,6 +195,7 @@ def _describe(
         catalog_digest=catalog_digest(config),
         snapshot=snapshot,
         exchange=data.exchange,
+        survivor_bias=data.survivor_bias,
         missing_series=tuple(sorted(absent | set(data.missing_series))),
         first_row=max(feature.warm_up_bars for feature in features),
     )

@@ -126,11 +126,14 @@ def _fetch_spans(symbol: str, first_on: date, question: YahooQuestion) -> YahooH
     missing: YFTickerMissingError | None = None
     for start, end in _spans(first_on, question):
         try:
-            parts.append(_fetch_span(symbol, start, end, question))
+            part = _fetch_span(symbol, start, end, question)
         except YFTickerMissingError as error:
             missing = error
+        else:
+            parts += [] if part is None else [part]
     if not parts:
-        raise SourceError(f"{symbol}: unknown to Yahoo, or without data ({missing})") from missing
+        why = f"no bar since {first_on}" if missing is None else str(missing)
+        raise SourceError(f"{symbol}: unknown to Yahoo, or without data ({why})") from missing
     frame = pl.concat([part.frame for part in parts]).unique("start", keep="last").sort("start")
     return YahooHistory(symbol, frame, parts[-1].first_trade_on)
 
@@ -147,7 +150,7 @@ def _spans(first_on: date, question: YahooQuestion) -> list[tuple[date, date | N
 
 def _fetch_span(
     symbol: str, start: date, end: date | None, question: YahooQuestion
-) -> YahooHistory:
+) -> YahooHistory | None:
     import yfinance  # noqa: PLC0415  (as above)
 
     ticker = yfinance.Ticker(symbol, session=question.session)
@@ -162,7 +165,7 @@ def _fetch_span(
         timeout=question.network.timeout_s,
     )
     if raw.empty:
-        raise SourceError(f"{symbol}: Yahoo has no bar since {start}")
+        return None
     meta: Mapping[str, Any] = ticker.history_metadata
     answered = str(meta.get("symbol", symbol))
     if answered.upper() != symbol.upper():

@@ -260,3 +260,38 @@ def test_without_a_network_the_failure_is_a_source_error(home: Path):
     source = YahooSource(symbols=("AAPL",), start_on=FIRST, network=network)
     with pytest.raises(SourceError, match="AAPL: 2 attempts failed"):
         DataFetcher(IngestConfig(source=source), session=session).fetch_ohlcv()
+
+
+def test_a_slow_answer_is_given_up_and_asked_again(yahoo: YahooServer):
+    yahoo.delays_s["MSFT"] = [1.0, 1.0]
+    assert list(column(load(yahoo, timeout_s=0.3, threads=1), "MSFT", "close")) == DAYS
+
+
+def test_an_answer_that_is_always_too_slow_ends_after_the_attempts(yahoo: YahooServer):
+    yahoo.delays_s["MSFT"] = [0.6] * 100
+    with pytest.raises(SourceError, match=r"MSFT: 2 attempts failed.*[Tt]ime"):
+        load(yahoo, timeout_s=0.2, attempts=2)
+
+
+def test_a_symbol_that_fails_is_left_out_by_name_where_the_config_allows_it(yahoo: YahooServer):
+    yahoo.listed |= {"AAA": Listed(flat(DAYS, 10.0)), "ZZZ": Listed(flat(DAYS, 30.0))}
+    symbols = ("AAA", "NOPE", "MSFT", "ZZZ")
+    with pytest.raises(SourceError, match="did not deliver 1 of 4 symbols, allowed are 0: NOPE"):
+        load(yahoo, symbols=symbols)
+    data = load(yahoo, symbols=symbols, max_failed_symbols=1)
+    whole = load(yahoo, symbols=("AAA", "MSFT", "ZZZ"))
+    assert data.bars.equals(whole.bars)
+    assert list(data.provenance["failed_symbols"]) == ["NOPE"]
+    assert "unknown to Yahoo" in data.provenance["failed_symbols"]["NOPE"]
+
+
+def test_all_symbols_may_not_fail(yahoo: YahooServer):
+    with pytest.raises(SourceError, match="did not deliver 1 of 1"):
+        load(yahoo, symbols=("NOPE",), max_failed_symbols=5)
+
+
+def test_an_answer_cut_off_between_two_bars_is_refused_as_incomplete(yahoo: YahooServer):
+    # Whole JSON, but the last ten days are not in it.
+    yahoo.listed["MSFT"].rows = {day: yahoo.listed["MSFT"].rows[day] for day in DAYS[:15]}
+    with pytest.raises(SourceError, match=rf"MSFT: .* 15 bars of 25 .*{DAYS[15]}.*10 in all"):
+        load(yahoo)

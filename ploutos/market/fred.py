@@ -23,7 +23,8 @@ from ploutos.market.schema import MACRO_TYPES, empty_macro
 PATH = "/graph/fredgraph.csv"
 # An observation is released some days after its own day: ask for so much more.
 LONGEST_DELAY = timedelta(days=7)
-RATE_LIMIT = 429
+# Small, so that the deadline is looked at often.
+CHUNK_BYTES = 1024
 
 
 @dataclass(frozen=True)
@@ -70,13 +71,13 @@ def _series_of(series: str, config: FredMacro, terms: FetchTerms) -> pl.DataFram
     listed = FRED_SERIES[series]
     first_on = terms.ask_series_from(series, config.start_on) - LONGEST_DELAY
     first_on = max(config.start_on, first_on)
-    text = ask_again(
-        lambda: _download(listed.id, first_on, config, terms),
+    observed = ask_again(
+        lambda: _parse(_download(listed.id, first_on, config, terms), listed.id),
         listed.id,
         config.network,
         (requests.RequestException, BrokenAnswerError),
     )
-    observed = _parse(text, listed.id).filter(pl.col("date") >= first_on)
+    observed = observed.filter(pl.col("date") >= first_on)
     released_on = pl.Series([next_business_day(day) for day in observed["date"]], dtype=pl.Date)
     known = pl.DataFrame(
         {
@@ -108,7 +109,7 @@ def _download(identifier: str, first_on: date, config: FredMacro, terms: FetchTe
             raise SourceError(f"{identifier}: unknown to FRED")
         answer.raise_for_status()
         body = bytearray()
-        for chunk in answer.iter_content(65_536):
+        for chunk in answer.iter_content(CHUNK_BYTES):
             body += chunk
             if clock.monotonic() > deadline:
                 raise requests.Timeout(f"no whole answer within {config.network.timeout_s} s")

@@ -26,8 +26,9 @@ def carry_actions(bars: pl.DataFrame, stays: pl.Series) -> pl.DataFrame:
     """
     if stays.all():
         return bars
-    ratio = pl.when(pl.col("split_ratio") > 0).then("split_ratio").otherwise(1.0)
-    cash = pl.when(pl.col("cash_dividend") >= 0).then("cash_dividend").otherwise(0.0)
+    split, dividend = pl.col("split_ratio"), pl.col("cash_dividend")
+    ratio = pl.when(split.is_finite() & (split > 0)).then(split).otherwise(1.0)
+    cash = pl.when(dividend.is_finite() & (dividend > 0)).then(dividend).otherwise(0.0)
     arriving = pl.col("stays").cast(pl.Int64).cum_sum(reverse=True).over("symbol")
     prepared = bars.with_columns(
         ratio.alias("split_ratio"), cash.alias("cash_dividend"), stays.alias("stays")

@@ -120,12 +120,22 @@ def _explain(
             volume=pl.col("volume") * share,
             cash_dividend=pl.col("cash_dividend") / share,
         )
-        columns = (*PRICES, "volume")
-        if not _changed(old, rebased, columns, max_volume_revision).height and (
-            _jump_at_splits(rebased) <= _jump_at_splits(new)
-        ):
-            return explanation, rebased
+        # Whole shares that were divided by a split, rounded, and multiplied again.
+        rounding = max(1.0, float(share.max()))
+        agrees = (
+            _changed(old, rebased, PRICES, 0.0).is_empty()
+            and _changed(old, rebased, ("volume",), max_volume_revision, rounding).is_empty()
+        )
+        if agrees and (_jump_at_splits(rebased) <= _jump_at_splits(new)):
+            return explanation, _as_recorded(old, rebased)
     return None
+
+
+def _as_recorded(old: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
+    """Return the new bars, those that are stored too with prices and volume as stored."""
+    events = new.select("closed_at", *EVENTS)
+    common = old.drop(list(EVENTS)).join(events, on="closed_at").select(old.columns)
+    return pl.concat([common, new.join(old, on="closed_at", how="anti")])
 
 
 def _later_splits(bars: pl.DataFrame) -> np.ndarray:
@@ -181,17 +191,23 @@ def _change_there(old: pl.DataFrame, candidate: pl.DataFrame) -> float:
 
 
 def _changed(
-    old: pl.DataFrame, new: pl.DataFrame, columns: tuple[str, ...], max_volume_revision: float
+    old: pl.DataFrame,
+    new: pl.DataFrame,
+    columns: tuple[str, ...],
+    max_volume_revision: float,
+    rounding: float = 1.0,
 ) -> pl.DataFrame:
     """Rows that both have and that differ in one of the columns, with the new ones as `*_new`."""
     both = old.join(new, on=KEY, suffix="_new", maintain_order="left")
-    return both.filter(pl.any_horizontal(_differs(name, max_volume_revision) for name in columns))
+    return both.filter(
+        pl.any_horizontal(_differs(name, max_volume_revision, rounding) for name in columns)
+    )
 
 
-def _differs(column: str, max_volume_revision: float) -> pl.Expr:
+def _differs(column: str, max_volume_revision: float, rounding: float) -> pl.Expr:
     if column == "volume":
         # Whole shares: dividing by a split and rounding costs up to one.
-        allowed = max_volume_revision * pl.col(column) + 1
+        allowed = max_volume_revision * pl.col(column) + rounding
     else:
         allowed = PRICE_TOLERANCE * pl.col(column).abs()
     return (pl.col(column) - pl.col(f"{column}_new")).abs() > allowed

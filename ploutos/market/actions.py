@@ -2,8 +2,6 @@
 
 import polars as pl
 
-from ploutos.market.schema import BAR_TYPES
-
 
 def carry_actions(bars: pl.DataFrame, stays: pl.Series) -> pl.DataFrame:
     """Leave bars out and move their splits and dividends to the symbol's next bar that stays.
@@ -15,7 +13,7 @@ def carry_actions(bars: pl.DataFrame, stays: pl.Series) -> pl.DataFrame:
     Parameters
     ----------
     bars
-        Columns of `BAR_TYPES`, sorted by (symbol, closed_at).
+        Bars sorted by (symbol, closed_at), with whatever columns.
     stays
         (rows,) Boolean.
 
@@ -42,4 +40,4 @@ def carry_actions(bars: pl.DataFrame, stays: pl.Series) -> pl.DataFrame:
             (pl.col("cash_dividend") * pl.col("shares")).sum() / pl.col("shares").last(),
         )
     )
-    return moved.select(list(BAR_TYPES))
+    return moved.select(bars.columns)

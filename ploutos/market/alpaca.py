@@ -78,6 +78,7 @@ def fetch_alpaca(source: AlpacaSource, terms: FetchTerms) -> MarketData:
             "price_basis": "as traded",
             "as_of": finished["session"][-1].isoformat(),
             "failed_symbols": failed,
+            "revisions": [],
             "macro_sources": {},
         },
     )

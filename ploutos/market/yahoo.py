@@ -69,6 +69,7 @@ def fetch_yahoo(source: YahooSource, terms: FetchTerms) -> MarketData:
             "price_basis": "as traded, rebuilt from split-adjusted prices and the listed splits",
             "as_of": finished["closed_at"][-1].date().isoformat(),
             "failed_symbols": failed,
+            "revisions": [],
             "macro_sources": {one: f"Yahoo {MACRO_SYMBOLS[one][0]}" for one in series},
         },
     )

@@ -59,6 +59,11 @@ def build_panel(data: MarketData, config: FeatureConfig, snapshot: str = "") -> 
 
 def align(data: MarketData, config: FeatureConfig, snapshot: str = "") -> Panel:
     """Compute the panel in memory; `build_panel` tells of parameters and errors."""
+    if data.interval != "1d":
+        raise PanelError(
+            f"panel '{data.name}': expected daily bars, received bars of {data.interval}: "
+            "decisions, annualisation and paper trading count sessions. Ingest with the interval 1d."
+        )
     bars = carry_actions(data.bars)
     features = select_features(config)
     warm_up = max(feature.warm_up_bars for feature in features)

@@ -62,7 +62,7 @@ def align(data: MarketData, config: FeatureConfig, snapshot: str = "") -> Panel:
     if data.interval != "1d":
         raise PanelError(
             f"panel '{data.name}': expected daily bars, received bars of {data.interval}: "
-            "decisions, annualisation and paper trading count sessions. Ingest with the interval 1d."
+            "decisions, annualisation and paper trading count sessions. Ingest with interval 1d."
         )
     bars = carry_actions(data.bars)
     features = select_features(config)

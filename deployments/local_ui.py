@@ -26,7 +26,7 @@ from ploutos.store import home
 REPOSITORY = Path(__file__).parents[1]
 POOL = "local"
 START_TIMEOUT_S = 120.0
-STOP_TIMEOUT_S = 15.0
+STOP_TIMEOUT_S = 8.0
 
 
 def main(

@@ -11,6 +11,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from flows.progress import Listener, Progress
+from flows.summary import summary_rows
 
 LINE_INTERVAL_S = 5.0
 
@@ -73,37 +74,3 @@ def show_summary(console: Console, summary: dict[str, Any]) -> None:
         table.add_row(name, value)
     console.print(table)
     console.print(f"Report: {summary['report']}", soft_wrap=True, markup=False, highlight=False)
-
-
-def summary_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the lines of a summary that a person wants to read first."""
-    dataset, features = summary["dataset"], summary["features"]
-    training, judged, paper = summary["training"], summary["validation"], summary["paper"]
-    steps = sum(member["timesteps"] for member in training)
-    rows = [
-        (
-            "data",
-            f"{dataset['name']}: {', '.join(dataset['symbols'])}; {dataset['rows']:,} bars, "
-            f"{dataset['first']} to {dataset['last']}",
-        ),
-        ("features", f"{features['technical']} technical, {features['macro']} macro"),
-        ("block", f"{summary['block']['bytes']:,} bytes of shared memory"),
-        ("training", f"{len(training)} policies, {steps:,} steps"),
-        ("out of sample", _figures(judged)),
-        *((name, _figures(values)) for name, values in judged["baselines"].items()),
-        ("verdict", judged["verdict"]),
-        *(("", reason) for reason in judged["reasons"]),
-        (
-            "paper",
-            f"{paper['sessions']} sessions, {paper['orders']} orders, {paper['fills']} fills, "
-            f"equity {paper['equity']:,.2f} USD",
-        ),
-    ]
-    return [(name, str(value)) for name, value in rows]
-
-
-def _figures(values: dict[str, Any]) -> str:
-    total = values["return"] if "return" in values else values["total_return"]
-    sharpe = values["sharpe"]
-    ratio = "-" if sharpe is None else f"{sharpe:.2f}"
-    return f"return {total:+.1%}, Sharpe {ratio}, drawdown {values['max_drawdown']:.1%}"

@@ -4,6 +4,7 @@ The only module of the command that imports Prefect and the stages.
 """
 
 import logging
+import signal
 
 from prefect.logging.handlers import PrefectConsoleHandler
 from prefect.settings import temporary_settings
@@ -30,6 +31,8 @@ def configure(text: str) -> PipelineConfig:
 def run_pipeline(console: Console, config: PipelineConfig) -> None:
     """Run the pipeline with its progress on `console`, then print what it left."""
     _silence_prefect()
+    # Polars' handler makes interrupted waits go on: Ctrl-C would be noticed when training ends.
+    signal.siginterrupt(signal.SIGINT, True)
     # The end of every flow waits up to 1 s for its heartbeat, and nobody watches these.
     silent_heart = temporary_settings({"flows.heartbeat_frequency": None})
     with silent_heart, showing(console) as listener, listening(listener):

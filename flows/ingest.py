@@ -22,6 +22,7 @@ SHOWN_ROWS = 200
 
 
 @task(
+    retries=NETWORK_RETRIES,
     retry_delay_seconds=exponential_backoff(10),
     retry_jitter_factor=0.5,
     retry_condition_fn=only_for(SourceError, OSError),
@@ -58,18 +59,15 @@ def describe_snapshot(snapshot: str) -> None:
 def ingest(config: IngestConfig = DEFAULTS) -> str:
     """Fetch market and macro data, check them, and keep them as an immutable snapshot.
 
-    Parameters
-    ----------
-    config
-        Which source, which symbols, which years.
+    The result is the digest of the snapshot; the flow `prepare` takes it.
 
-    Returns
-    -------
-    str
-        The digest of the snapshot; the flow `prepare` takes it.
+    Args:
+        config: Which source, which symbols, which years.
     """
-    retries = NETWORK_RETRIES if isinstance(config.source, YahooSource | AlpacaSource) else 0
-    snapshot = fetch_snapshot.with_options(retries=retries)(config)
+    # A file that cannot be read now cannot be read in ten seconds: only a network is asked again.
+    is_online = isinstance(config.source, YahooSource | AlpacaSource) or config.macro is not None
+    fetching = fetch_snapshot if is_online else fetch_snapshot.with_options(retries=0)
+    snapshot = fetching(config)
     describe_snapshot(snapshot)
     return snapshot
 

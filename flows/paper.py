@@ -5,7 +5,6 @@ the last sessions of its own data on a simulated clock.
 """
 
 from datetime import UTC, datetime
-from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
@@ -51,39 +50,27 @@ def replay_sessions(run_id: str, config: PaperConfig) -> PaperSummary:
 
 
 @flow(result_serializer="json", persist_result=False)
-def paper(config: PaperConfig = DEFAULTS) -> State[Any]:
+def paper(config: PaperConfig = DEFAULTS) -> State[str]:
     """Trade today's session on paper with the promoted policy; without one, do nothing and say so.
 
-    Parameters
-    ----------
-    config
-        Account and ledger.
+    The state that it ends in says what happened.
 
-    Returns
-    -------
-    State
-        Completed, with what happened as its message.
+    Args:
+        config: Account and ledger.
     """
     run_id = newest("promoted-run")
-    if run_id is None:
-        return Completed(message=NOTHING_PROMOTED)
-    return Completed(message=trade(run_id, config, datetime.now(UTC)))
+    message = trade(run_id, config, datetime.now(UTC)) if run_id else NOTHING_PROMOTED
+    return Completed(message=message, data=message)
 
 
 @flow(result_serializer="json", persist_result=False)
 def replay(run_id: str | None = None, config: PaperConfig = DEFAULTS) -> PaperSummary:
     """Replay a run's policy over the last sessions of its data; the ledger marks it as a replay.
 
-    Parameters
-    ----------
-    run_id
-        The run to replay; nothing means the newest one.
-    config
-        Account, limits, ledger and how many sessions.
+    The result counts sessions, orders and fills, and holds the final equity.
 
-    Returns
-    -------
-    PaperSummary
-        Sessions, orders, fills and the final equity.
+    Args:
+        run_id: The run to replay; nothing means the newest one.
+        config: Account, limits, ledger and how many sessions.
     """
     return replay_sessions(run_id or recall("run", "train"), config)

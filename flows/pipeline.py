@@ -13,17 +13,18 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from pydantic import Field
 
-from flows.artifacts import show_report, show_summary
+from flows.artifacts import show_summary
 from flows.ingest import ingest
 from flows.paper import replay
 from flows.prepare import prepare
+from flows.summary import summary_rows
 from flows.train import train
 from flows.validate import validate
 from ploutos.agent import TrainConfig
+from ploutos.config import FrozenConfig
 from ploutos.features.config import FeatureConfig
 from ploutos.market.config import IngestConfig
-from ploutos.runs import run_folder, write_summary
-from ploutos.settings import FrozenConfig
+from ploutos.runs import write_summary
 from ploutos.store import read_json
 from ploutos.trading import PaperConfig
 from ploutos.validation import ValidationConfig
@@ -50,24 +51,18 @@ DEFAULTS = PipelineConfig()
 def summarize(run_id: str) -> None:
     """Write the run's summary and show it."""
     summary = read_json(write_summary(run_id))
-    rows = [(name, f"`{value}`") for name, value in summary.items() if name != "training"]
+    rows = [*summary_rows(summary), ("report", f"`{summary['report']}`")]
     show_summary("summary", rows, f"Run {run_id}")
-    show_report("run-report", run_folder(run_id) / "report.html")
 
 
 @flow(result_serializer="json", persist_result=False)
 def pipeline(config: PipelineConfig = DEFAULTS) -> str:
     """Ingest, prepare, train, validate and replay; a second run continues from what is done.
 
-    Parameters
-    ----------
-    config
-        One part for every stage.
+    The result is the id of the run; its folder holds `summary.json` and the report.
 
-    Returns
-    -------
-    str
-        The id of the run; its folder holds `summary.json` and the report.
+    Args:
+        config: One part for every stage.
     """
     snapshot = ingest(config.ingest)
     panel = prepare(snapshot, config.features)

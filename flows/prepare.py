@@ -44,17 +44,11 @@ def describe_panel(panel: PanelRef) -> None:
 def prepare(snapshot: str | None = None, config: FeatureConfig = DEFAULTS) -> PanelRef:
     """Compute the features of a snapshot and align everything by date in one panel file.
 
-    Parameters
-    ----------
-    snapshot
-        Digest of the snapshot; nothing means the newest one.
-    config
-        Which families of features.
+    The result holds path, digest and shape of the panel file; the flow `train` takes it.
 
-    Returns
-    -------
-    PanelRef
-        Path, digest and shape of the panel file; the flow `train` takes it.
+    Args:
+        snapshot: Digest of the snapshot; nothing means the newest one.
+        config: Which families of features.
     """
     panel = compute_panel(snapshot or recall("snapshot", "ingest"), config)
     describe_panel(panel)

@@ -5,8 +5,8 @@ from typing import Any
 
 from prefect.runtime import flow_run
 
+from ploutos.config import FrozenConfig
 from ploutos.errors import ConfigError
-from ploutos.settings import FrozenConfig
 from ploutos.store import digest_json, folder, read_json, write_json
 
 

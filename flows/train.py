@@ -45,17 +45,11 @@ def train_members(run_id: str) -> None:
 def train(panel: PanelRef | None = None, config: TrainConfig = DEFAULTS) -> str:
     """Train every algorithm on every fold with every seed, over one shared block of memory.
 
-    Parameters
-    ----------
-    panel
-        The panel to learn from; nothing means the newest one.
-    config
-        Folds, seeds, algorithms, steps and rewards.
+    The result is the id of the run; the flows `validate` and `replay` take it.
 
-    Returns
-    -------
-    str
-        The id of the run; the flows `validate` and `replay` take it.
+    Args:
+        panel: The panel to learn from; nothing means the newest one.
+        config: Folds, seeds, algorithms, steps and rewards.
     """
     chosen = panel or PanelRef.model_validate(recall("panel", "prepare"))
     run_id = begin_run(chosen, config)

@@ -38,17 +38,11 @@ def describe_verdict(summary: ValidationSummary) -> None:
 def validate(run_id: str | None = None, config: ValidationConfig = DEFAULTS) -> ValidationSummary:
     """Judge a run by its returns on the test rows of every fold, after costs.
 
-    Parameters
-    ----------
-    run_id
-        The run to judge; nothing means the newest one.
-    config
-        What the gate asks for.
+    The result holds verdict, reasons and figures.
 
-    Returns
-    -------
-    ValidationSummary
-        Verdict, reasons and figures.
+    Args:
+        run_id: The run to judge; nothing means the newest one.
+        config: What the gate asks for.
     """
     summary = judge(run_id or recall("run", "train"), config)
     describe_verdict(summary)

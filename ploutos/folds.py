@@ -11,8 +11,8 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from ploutos.config import FrozenConfig
 from ploutos.errors import FoldError
-from ploutos.settings import FrozenConfig
 
 
 class Rows(FrozenConfig):

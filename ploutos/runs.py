@@ -4,20 +4,55 @@ A run id is a digest of everything that determines the result, so the same comma
 same folder and continues from what is already there.
 """
 
+import fcntl
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from ploutos.errors import StoreError
 from ploutos.store import code_digest, digest_json, folder, read_json, write_json
 
+COMPUTING_LIBRARIES = ("numba", "numpy", "polars", "sb3-contrib", "stable-baselines3", "torch")
 SUMMARY_KEYS = ("dataset", "features", "block", "plan", "training", "validation", "paper")
 
 
 def run_id_of(panel_digest: str, config: dict[str, Any]) -> str:
-    """Return the deterministic id (16 hexadecimal digits) of a run: data, configuration, code."""
-    return digest_json({"panel": panel_digest, "config": config, "code": code_digest()})[:16]
+    """Return the deterministic id of a run, 16 hexadecimal digits.
+
+    It covers the data, the configuration, our code and the releases of the libraries that compute.
+    """
+    libraries = {name: version(name) for name in COMPUTING_LIBRARIES}
+    covered = {
+        "panel": panel_digest,
+        "config": config,
+        "code": code_digest(),
+        "libraries": libraries,
+    }
+    return digest_json(covered)[:16]
+
+
+@contextmanager
+def sole_trainer(run_id: str) -> Iterator[None]:
+    """Hold the run for this process; the lock ends with the process, however it ends.
+
+    Raises
+    ------
+    StoreError
+        If another process is training the run.
+    """
+    with (run_folder(run_id) / "train.lock").open("wb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StoreError(
+                f"run {run_id} is being trained by another process. Wait for it; the same command "
+                "then finds its policies finished."
+            ) from error
+        yield
 
 
 def run_folder(run_id: str) -> Path:

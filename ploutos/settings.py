@@ -1,18 +1,9 @@
-"""Where and how Ploutos runs. In: environment variables. Out: one frozen `Settings`.
-
-Also holds `FrozenConfig`, the base of every stage's config model.
-"""
+"""Where and how Ploutos runs. In: environment variables. Out: one frozen `Settings`."""
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
-
-
-class FrozenConfig(BaseModel):
-    """Base of the stage configs: immutable, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Settings(BaseSettings):

@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from ploutos.errors import StoreError
-from ploutos.settings import load_settings
 
 DIGEST_LENGTH = 64
 
 
 def home() -> Path:
     """Return the absolute home folder (`$PLOUTOS_HOME`); it need not exist yet."""
+    # On first use: environment workers import this module and never read a setting.
+    from ploutos.settings import load_settings  # noqa: PLC0415
+
     return load_settings().home.expanduser().resolve()
 
 

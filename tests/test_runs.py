@@ -13,6 +13,14 @@ def test_run_id_depends_on_data_and_config_and_nothing_else():
     assert len(base) == 16
 
 
+def test_second_trainer_of_a_run_is_refused_while_the_first_one_works(home):
+    refused = pytest.raises(StoreError, match="being trained by another process")
+    with runs.sole_trainer("run"), refused, runs.sole_trainer("run"):
+        pass
+    with runs.sole_trainer("run"):
+        pass
+
+
 def test_summary_merges_the_parts_and_becomes_the_latest(home):
     for run_id in ("first", "second"):
         for part in runs.SUMMARY_KEYS:

@@ -4,9 +4,9 @@ from typing import Literal
 
 from pydantic import Field
 
+from ploutos.config import FrozenConfig
 from ploutos.env.config import EnvConfig
 from ploutos.folds import FoldConfig
-from ploutos.settings import FrozenConfig
 
 Algo = Literal["PPO", "RecurrentPPO"]
 

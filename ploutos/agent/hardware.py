@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import Field
 
 from ploutos.block import free_bytes
-from ploutos.settings import FrozenConfig
+from ploutos.config import FrozenConfig
 
 GIB = 1024**3
 # cgroup v1 writes "no limit" as the largest page-aligned 63-bit number.

@@ -10,6 +10,7 @@ from stable_baselines3.common.vec_env import VecMonitor
 
 from ploutos.agent.config import PPOConfig, RecurrentPPOConfig
 from ploutos.agent.policy import policy_arguments
+from ploutos.agent.recurrent import OneCallLstmPolicy
 from ploutos.agent.vec_env import TradingVecEnv
 from ploutos.env.batch import Batch
 
@@ -55,7 +56,7 @@ def build_learner(
         "device": "cpu",
     }
     model = (
-        RecurrentPPO("MlpLstmPolicy", env, **arguments)
+        RecurrentPPO(OneCallLstmPolicy, env, **arguments)
         if isinstance(learner, RecurrentPPOConfig)
         else PPO("MlpPolicy", env, **arguments)
     )

@@ -23,6 +23,7 @@ from ploutos.agent.learner import Learner, build_learner, use_threads
 from ploutos.agent.play import Segment, play
 from ploutos.agent.policy import Policy, PolicyManifest, build_network, save_policy
 from ploutos.block import BlockRef, attach
+from ploutos.config import FrozenConfig
 from ploutos.env.batch import Batch
 from ploutos.env.config import EnvConfig
 from ploutos.env.market import Market, market_of
@@ -30,7 +31,6 @@ from ploutos.env.scaler import Scaler, fit_scaler
 from ploutos.errors import TrainingError
 from ploutos.folds import Fold
 from ploutos.panel import PanelMeta
-from ploutos.settings import FrozenConfig
 from ploutos.store import code_digest
 
 CHECKPOINT_EVERY_S = 10.0

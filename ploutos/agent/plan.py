@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from ploutos.agent.config import Algo
 from ploutos.agent.hardware import GIB, Hardware
 from ploutos.block import check_space
-from ploutos.settings import FrozenConfig
+from ploutos.config import FrozenConfig
 
 MEMBER_BYTES = GIB
 

@@ -17,14 +17,15 @@ from stable_baselines3.common.distributions import MultiCategoricalDistribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from ploutos.agent.config import Algo, PPOConfig, RecurrentPPOConfig
+from ploutos.agent.recurrent import OneCallLstmPolicy
 from ploutos.agent.tensors import load_tensors, save_tensors
+from ploutos.config import FrozenConfig
 from ploutos.env.account import Accounts, observe
 from ploutos.env.market import Market
 from ploutos.env.observe import observation_length
 from ploutos.env.scaler import Scaler, scaler_arrays, scaler_from_arrays
 from ploutos.errors import PolicyError
 from ploutos.panel import PanelMeta
-from ploutos.settings import FrozenConfig
 from ploutos.store import new_folder, read_json, write_json
 
 State = Any
@@ -137,7 +138,7 @@ def build_network(manifest_learner: PPOConfig, length: int, n_symbols: int) -> A
     )
     arguments = policy_arguments(manifest_learner)
     if isinstance(manifest_learner, RecurrentPPOConfig):
-        return RecurrentActorCriticPolicy(*spaces, lambda _: 0.0, **arguments)
+        return OneCallLstmPolicy(*spaces, lambda _: 0.0, **arguments)
     return ActorCriticPolicy(*spaces, lambda _: 0.0, **arguments)
 
 

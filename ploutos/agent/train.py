@@ -19,11 +19,11 @@ from ploutos.agent.plan import PPO_SIZES, RECURRENT_SIZES, AlgoSizes, Plan, plan
 from ploutos.agent.policy import PolicyManifest
 from ploutos.agent.supervise import run_members
 from ploutos.block import BlockRef, SharedDataManager
+from ploutos.config import FrozenConfig
 from ploutos.errors import PolicyError
 from ploutos.folds import Fold, split
 from ploutos.panel import PanelRef, load_panel
-from ploutos.runs import record_part, run_folder, run_id_of
-from ploutos.settings import FrozenConfig
+from ploutos.runs import record_part, run_folder, run_id_of, sole_trainer
 from ploutos.store import digest_json, read_json, write_json
 
 SIZES: dict[Algo, AlgoSizes] = {"PPO": PPO_SIZES, "RecurrentPPO": RECURRENT_SIZES}
@@ -112,16 +112,24 @@ def train_run(run_id: str, on_progress: OnProgress | None = None) -> tuple[Membe
 
     Raises
     ------
+    StoreError
+        If another process is training the same run.
     TrainingError
         If a member fails for good. Finished members stay and are not trained again.
     """
     run = load_run(run_id)
+    with sole_trainer(run_id):
+        return _train(run, on_progress or (lambda _progress: None))
+
+
+def _train(run: RunSpec, on_progress: OnProgress) -> tuple[MemberResult, ...]:
     names = _member_folders(run)
     missing = [key for key, folder in names.items() if not (folder / "manifest.json").is_file()]
-    progress = _Progress(run, names, missing, on_progress or (lambda _progress: None))
+    progress = _Progress(run, names, missing, on_progress)
     if missing:
         with SharedDataManager(run.panel) as owner:
-            record_part(run_id, "block", {"bytes": owner.ref.size, "segment": owner.ref.segment})
+            block = {"bytes": owner.ref.size, "segment": owner.ref.segment}
+            record_part(run.run_id, "block", block)
             specs = [_spec(run, key, names[key], owner.ref) for key in missing]
             run_members(
                 specs,

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from pydantic import Field, ValidationError
 
+from ploutos.config import FrozenConfig
 from ploutos.errors import BlockError
 from ploutos.panel import PanelMeta
-from ploutos.settings import FrozenConfig
 
 PAGE_BYTES = 4096
 MAGIC = b"PLOUTOS\n"

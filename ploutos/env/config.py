@@ -2,8 +2,8 @@
 
 from pydantic import Field
 
+from ploutos.config import FrozenConfig
 from ploutos.portfolio.config import PortfolioConfig
-from ploutos.settings import FrozenConfig
 
 
 class EnvConfig(FrozenConfig):

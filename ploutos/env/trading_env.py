@@ -1,6 +1,6 @@
 """The scalar Gymnasium front. In: a block ref or a panel. Out: `TradingEnv`."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
@@ -14,6 +14,10 @@ from ploutos.errors import EnvironmentConfigError
 from ploutos.folds import Rows
 from ploutos.panel import Panel
 from ploutos.portfolio.config import MICRO
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
 
 
 class TradingEnv(gym.Env[np.ndarray, np.ndarray]):
@@ -49,8 +53,9 @@ class TradingEnv(gym.Env[np.ndarray, np.ndarray]):
 
     Parameters
     ----------
-    data : BlockRef or Panel
-        The market. A ref is attached read-only: any number of environments share one copy.
+    data : BlockRef, Panel, or a pandas or Polars frame of OHLCV
+        The market. A ref is attached read-only: any number of environments share one copy. Of a
+        frame the features are computed first, as `ploutos.features.FeatureEngineer` does.
     config : EnvConfig
         Account, costs, episode, reward.
     rows : Rows, optional
@@ -63,14 +68,14 @@ class TradingEnv(gym.Env[np.ndarray, np.ndarray]):
 
     def __init__(
         self,
-        data: BlockRef | Panel,
+        data: "BlockRef | Panel | pd.DataFrame | pl.DataFrame",
         config: EnvConfig | None = None,
         rows: Rows | None = None,
         scaler: Scaler | None = None,
     ) -> None:
         config = config or EnvConfig()
         self._block: Block | None = attach(data) if isinstance(data, BlockRef) else None
-        panel = data if isinstance(data, Panel) else self._block_panel()
+        panel = self._block.panel if self._block is not None else _panel_of(data)
         rows = rows or Rows(start=panel.meta.first_row, stop=panel.n_rows)
         scaler = scaler or fit_scaler(panel, rows, config.clip)
         self.batch = Batch(market_of(panel), scaler, config, rows, 1)
@@ -113,12 +118,18 @@ class TradingEnv(gym.Env[np.ndarray, np.ndarray]):
             self._block.close()
             self._block = None
 
-    def _block_panel(self) -> Panel:
-        if self._block is None:
-            raise EnvironmentConfigError(
-                "expected a BlockRef or a Panel as data. Build a panel with ploutos.panel first."
-            )
-        return self._block.panel
-
     def _info(self, equity_micro: int) -> dict[str, Any]:
         return {"row": int(self.batch.episodes.row[0]), "equity_usd": equity_micro / MICRO}
+
+
+def _panel_of(data: Any) -> Panel:
+    if isinstance(data, Panel):
+        return data
+    if not hasattr(data, "columns"):
+        raise EnvironmentConfigError(
+            f"expected a BlockRef, a Panel or a frame as data, received {type(data).__name__}."
+        )
+    # Only here, because workers that attach a block must not load Polars and pandas.
+    from ploutos.panel.frame import panel_of_frame  # noqa: PLC0415
+
+    return panel_of_frame(data)

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from ploutos.settings import FrozenConfig
+from ploutos.config import FrozenConfig
 
 Family = Literal[
     "trend",

@@ -65,12 +65,32 @@ class FeatureEngineer:
                 {name: computed[name].to_numpy() for name in names}, index=frame.index
             )
             return pd.concat([frame, added], axis=1)
+        self._check_time_column(frame)
+        return pl.concat([frame, self._compute(frame, names)], how="horizontal")
+
+    def bars_of(self, frame: pd.DataFrame | pl.DataFrame) -> pl.DataFrame:
+        """Return the frame's bars in the form of `MarketData.bars`, sorted, gaps left out.
+
+        Columns are those that `compute` takes. A frame without `symbol` becomes one symbol, "".
+
+        Raises
+        ------
+        FeatureError
+            If a column is missing or not of its kind.
+        """
+        _check_names(frame.columns, [])
+        polars = self._from_pandas(frame) if isinstance(frame, pd.DataFrame) else frame
+        self._check_time_column(polars)
+        bars = _to_bars(polars, self.time_column).drop_nulls(["open", "high", "low", "close"])
+        order = ["symbol", "closed_at", *_VALUES, *_ACTIONS]
+        return bars.select(order).sort("symbol", "closed_at")
+
+    def _check_time_column(self, frame: pl.DataFrame) -> None:
         if self.time_column not in frame.columns:
             raise FeatureError(
                 f"expected a time column '{self.time_column}', received {frame.columns}. "
                 "Rename yours, or name it: FeatureEngineer(time_column=...)."
             )
-        return pl.concat([frame, self._compute(frame, names)], how="horizontal")
 
     def _from_pandas(self, frame: pd.DataFrame) -> pl.DataFrame:
         wanted = [*_VALUES, *_ACTIONS, "symbol", self.time_column]

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
+from ploutos.config import FrozenConfig
 from ploutos.market.grid import Interval
-from ploutos.settings import FrozenConfig
 
 Symbol = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9^][A-Za-z0-9.^=_-]{0,23}$")]
 SampleName = Literal["tech-2004", "macro-2014"]

@@ -11,10 +11,10 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from ploutos.config import FrozenConfig
 from ploutos.errors import DataError
 from ploutos.market.config import Symbol
 from ploutos.market.data import MarketData
-from ploutos.settings import FrozenConfig
 
 
 class Universe(FrozenConfig):

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from ploutos.settings import FrozenConfig
+from ploutos.config import FrozenConfig
 
 PRICE_FIELDS: tuple[str, ...] = ("open", "high", "low", "close", "volume")
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from pydantic import Field
 
-from ploutos.settings import FrozenConfig
+from ploutos.config import FrozenConfig
 
 MICRO = 1_000_000
 

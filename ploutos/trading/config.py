@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from ploutos.settings import FrozenConfig
+from ploutos.config import FrozenConfig
 
 
 class PaperConfig(FrozenConfig):

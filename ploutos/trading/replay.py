@@ -12,12 +12,12 @@ from pydantic import Field
 
 from ploutos.agent.play import Segment, play
 from ploutos.agent.train import load_run
+from ploutos.config import FrozenConfig
 from ploutos.errors import TradingError
 from ploutos.folds import Rows
 from ploutos.panel import load_panel
 from ploutos.portfolio.config import MICRO
 from ploutos.runs import record_part
-from ploutos.settings import FrozenConfig
 from ploutos.store import digest_json
 from ploutos.trading.account_state import AccountState
 from ploutos.trading.config import PaperConfig

@@ -10,11 +10,11 @@ from typing import Literal
 from pydantic import Field
 
 from ploutos.agent.train import RunSpec, load_run
+from ploutos.config import FrozenConfig
 from ploutos.errors import TradingError
 from ploutos.panel import Panel, load_panel
 from ploutos.portfolio.config import MICRO
 from ploutos.runs import read_part
-from ploutos.settings import FrozenConfig
 from ploutos.trading.config import PaperConfig
 from ploutos.trading.cycle import CycleResult, decide_cycle, run, settle_cycle
 from ploutos.trading.desk import Desk, desk_of, open_ledger

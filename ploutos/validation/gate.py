@@ -12,8 +12,8 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
+from ploutos.config import FrozenConfig
 from ploutos.errors import ValidationError
-from ploutos.settings import FrozenConfig
 from ploutos.validation import metrics, statistics
 from ploutos.validation.config import ValidationConfig
 from ploutos.validation.rollout import BUY_AND_HOLD, CASH, Rollout

@@ -8,10 +8,10 @@ from pydantic import Field
 
 from ploutos.agent.train import RunSpec, load_run
 from ploutos.calendar import sessions_per_year
+from ploutos.config import FrozenConfig
 from ploutos.env.market import market_of
 from ploutos.panel import Panel, load_panel
 from ploutos.runs import read_part, record_part, run_folder
-from ploutos.settings import FrozenConfig
 from ploutos.store import code_digest
 from ploutos.validation.config import ValidationConfig
 from ploutos.validation.gate import Verdict, judge

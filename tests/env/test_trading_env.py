@@ -14,8 +14,12 @@ from ploutos.env.batch import Batch
 from ploutos.env.market import market_of
 from ploutos.env.scaler import fit_scaler
 from ploutos.errors import BlockError, EnvironmentConfigError
+from ploutos.features import FeatureConfig
 from ploutos.folds import Rows
+from ploutos.market import IngestConfig, MarketData, fetch
+from ploutos.market.schema import empty_bars, empty_macro
 from ploutos.panel import save_panel
+from ploutos.panel.build import align
 from tests.panels import random_panel
 
 CONFIG = EnvConfig(episode_bars=7)
@@ -80,8 +84,29 @@ def test_rows_outside_the_panel_are_refused():
 
 
 def test_something_that_is_no_market_is_refused():
-    with pytest.raises(EnvironmentConfigError, match="BlockRef or a Panel"):
+    with pytest.raises(EnvironmentConfigError, match="BlockRef, a Panel or a frame"):
         TradingEnv("prices.csv", CONFIG)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("kind", ["pandas", "polars"])
+def test_frame_of_prices_is_enough(kind):
+    bars = fetch(IngestConfig(symbols=("IBM", "MSFT"))).bars
+    expected = align(
+        MarketData(
+            name="frame",
+            bars=bars,
+            macro=empty_macro(),
+            reference=empty_bars(),
+            missing_series=("VIX", "TNX", "DXY"),
+        ),
+        FeatureConfig(),
+    )
+    shuffled = bars.sample(fraction=1.0, shuffle=True, seed=1)
+    env = TradingEnv(shuffled if kind == "polars" else shuffled.to_pandas(), CONFIG)
+    observation, info = env.reset(seed=4)
+    reference, other = TradingEnv(expected, CONFIG).reset(seed=4)
+    assert info == other
+    np.testing.assert_array_equal(observation, reference)
 
 
 def test_released_block_is_refused_with_advice(home):

@@ -1,6 +1,7 @@
-"""One real Prefect server for all tests of the flows, started as a user would start it."""
+"""One real Prefect server with a worker for all tests of the flows, started as by `make ui`."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -17,32 +19,33 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Server:
-    """A running Prefect server and the environment of whoever talks to it."""
+    """A running Prefect server with its worker, the folder they write to, and their processes."""
 
     api_url: str
-    environment: dict[str, str]
     home: Path
-
-    def prefect(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run the `prefect` command against this server, in the repository."""
-        return subprocess.run(
-            [sys.executable, "-m", "prefect", "--no-prompt", *arguments],
-            cwd=ROOT,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=240,
-        )
+    process: psutil.Process
 
     def post(self, path: str, **body: object) -> httpx.Response:
         """Call the API."""
-        return httpx.post(f"{self.api_url}{path}", json=body, timeout=30, trust_env=False)
+        return self._ask("POST", path, body)
 
     def get(self, path: str) -> httpx.Response:
         """Ask the API."""
-        return httpx.get(f"{self.api_url}{path}", timeout=30, trust_env=False)
+        return self._ask("GET", path, None)
+
+    def _ask(self, method: str, path: str, body: object) -> httpx.Response:
+        # SQLite may be busy, which the server says by 503: Prefect's own client repeats it too.
+        url = f"{self.api_url}{path}"
+        for _ in range(20):
+            answer = httpx.request(method, url, json=body, timeout=30, trust_env=False)
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                break
+            time.sleep(0.5)
+        return answer
+
+    def family(self) -> list[psutil.Process]:
+        """List every process below `make ui`."""
+        return self.process.children(recursive=True)
 
 
 def free_port() -> int:
@@ -53,46 +56,38 @@ def free_port() -> int:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Start `prefect server start` with a database of its own; stop it at the end."""
+    """Start what `make ui` starts, stop it by Ctrl-C, and see that nothing stays behind."""
     home = tmp_path_factory.mktemp("ui") / "home"
-    (home / "prefect").mkdir(parents=True)
     port = free_port()
-    environment = {
-        **os.environ,
-        "PLOUTOS_HOME": str(home),
-        "PREFECT_HOME": str(home / "prefect"),
-        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
-        "PREFECT_SERVER_UI_ENABLED": "false",
-        "PREFECT_WORKER_QUERY_SECONDS": "1",
-        "DO_NOT_TRACK": "1",
-    }
-    log = home / "prefect" / "server.log"
-    command = ["server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    with log.open("wb") as output:
+    hidden = ("PREFECT_", "PLOUTOS_")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
+    output = home.with_name("output.log")
+    with output.open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "prefect", *command],
-            cwd=ROOT,
-            env=environment,
+            [sys.executable, str(ROOT / "deployments" / "local_ui.py"), "--port", str(port)],
+            cwd=home.parent,
+            env={**clean, "PLOUTOS_HOME": str(home), "PREFECT_WORKER_QUERY_SECONDS": "1"},
             stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
+            stdout=file,
+            stderr=file,
         )
+    started = Server(f"http://127.0.0.1:{port}/api", home, psutil.Process(process.pid))
     try:
-        started = Server(environment["PREFECT_API_URL"], environment, home)
-        wait_until_healthy(started, process, log)
+        wait_for_address(process, output)
         yield started
+        family = started.family()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0, output.read_text()
+        assert [one for one in family if one.is_running()] == []
     finally:
-        process.terminate()
-        process.wait(20)
+        process.kill()
 
 
-def wait_until_healthy(server: Server, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Return when the server answers; fail with its log otherwise."""
-    deadline = time.monotonic() + 120
+def wait_for_address(process: subprocess.Popen[bytes], output: Path) -> None:
+    """Return when the address is printed; fail with the output otherwise."""
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline and process.poll() is None:
-        try:
-            if server.get("/health").status_code == httpx.codes.OK:
-                return
-        except httpx.TransportError:
-            time.sleep(0.1)
-    pytest.fail(f"the Prefect server did not start:\n{log.read_text()}")
+        if "The Prefect UI:" in output.read_text():
+            return
+        time.sleep(0.1)
+    pytest.fail(f"`make ui` did not start:\n{output.read_text()}")

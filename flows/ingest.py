@@ -7,17 +7,18 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.tasks import exponential_backoff
 
-from flows.artifacts import show_facts
+from flows.artifacts import show_facts, show_table
 from flows.progress import StageProgress
 from flows.recent import recall_in_run, remember, remember_in_run
 from flows.retries import only_for
 from ploutos.errors import SourceError
-from ploutos.market import MarketData, fetch
-from ploutos.market.config import IngestConfig, YahooSource
-from ploutos.market.snapshots import load_snapshot, save_snapshot
+from ploutos.market import MarketData, load_snapshot, update_snapshot
+from ploutos.market.config import AlpacaSource, IngestConfig, YahooSource
+from ploutos.market.quality import survey
 
 DEFAULTS = IngestConfig()
 NETWORK_RETRIES = 3
+SHOWN_ROWS = 200
 
 
 @task(
@@ -29,25 +30,29 @@ NETWORK_RETRIES = 3
     cache_policy=NO_CACHE,
 )
 def fetch_snapshot(config: IngestConfig) -> str:
-    """Fetch, check and save the data; return the digest of the snapshot."""
+    """Fetch what is missing, check and save the data; return the digest of the snapshot."""
     earlier = recall_in_run(config)
     if earlier is not None:
         return earlier
     progress = StageProgress("ingest")
     progress.report(0.0, f"fetching from the source {config.source.kind!r}")
-    data = fetch(config)
-    snapshot = save_snapshot(data)
+    snapshot = update_snapshot(config)
     remember("snapshot", snapshot)
     remember_in_run(config, snapshot)
+    data = load_snapshot(snapshot)
     progress.finish(f"{data.name}: {', '.join(data.symbols)}; {data.bars.height:,} bars")
     return snapshot
 
 
 @task(cache_policy=NO_CACHE)
 def describe_snapshot(snapshot: str) -> None:
-    """Show what the snapshot holds."""
-    facts = _facts(snapshot, load_snapshot(snapshot))
-    show_facts("snapshot", facts, "What was ingested")
+    """Show what the snapshot holds, how complete it is, and what was set aside."""
+    data = load_snapshot(snapshot)
+    show_facts("snapshot", _facts(snapshot, data), "What was ingested")
+    show_table("quality", survey(data).to_dicts(), "How complete each symbol is")
+    aside = data.quarantine
+    shown = aside.head(SHOWN_ROWS).to_dicts() or [{"symbol": "none", "reason": "nothing"}]
+    show_table("quarantine", shown, f"Bars that were set aside, with the reason: {aside.height}")
 
 
 @flow(result_serializer="json", persist_result=False)
@@ -60,7 +65,7 @@ def ingest(config: IngestConfig = DEFAULTS) -> str:
         config: Which source, which symbols, which years.
     """
     # A file that cannot be read now cannot be read in ten seconds: only a network is asked again.
-    is_online = isinstance(config.source, YahooSource)
+    is_online = isinstance(config.source, YahooSource | AlpacaSource) or config.macro is not None
     fetching = fetch_snapshot if is_online else fetch_snapshot.with_options(retries=0)
     snapshot = fetching(config)
     describe_snapshot(snapshot)
@@ -78,5 +83,9 @@ def _facts(snapshot: str, data: MarketData) -> dict[str, Any]:
         "last close": datetime.fromtimestamp(int(closed_at[-1]), UTC).isoformat(),
         "macro series": sorted(set(data.macro["series"])),
         "missing series": data.missing_series,
+        "macro sources": data.provenance.get("macro_sources", {}),
+        "failed symbols": data.provenance.get("failed_symbols", {}),
+        "revisions": data.provenance.get("revisions", []),
+        "survivorship": data.survivor_bias,
         "reference series": sorted(set(data.reference["symbol"])),
     }

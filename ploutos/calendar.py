@@ -49,10 +49,7 @@ def closes(exchange: str, first: date, last: date) -> pl.DataFrame:
     DataError
         If a day lies outside what the calendar covers (1971 to one year from now).
     """
-    table = _schedule(exchange)
-    if first <= last:
-        _check_covered(exchange, table, first, last)
-    return table.filter(pl.col("session").is_between(first, last)).select("session", "closed_at")
+    return hours(exchange, first, last).select("session", "closed_at")
 
 
 def next_closes(exchange: str, first: date, count: int) -> pl.DataFrame:
@@ -101,6 +98,32 @@ def close_of(exchange: str, session: date) -> datetime:
     return found["closed_at"][0]
 
 
+def open_of(exchange: str, session: date) -> datetime:
+    """Return the instant (UTC) at which a session opens.
+
+    Raises
+    ------
+    DataError
+        If the day is not a session.
+    """
+    close_of(exchange, session)
+    return _schedule(exchange).filter(pl.col("session") == session)["opened_at"][0]
+
+
+def hours(exchange: str, first: date, last: date) -> pl.DataFrame:
+    """List the sessions from `first` to `last` as `closes` does, with the opens too.
+
+    Returns
+    -------
+    pl.DataFrame
+        `session` Date, `opened_at` and `closed_at` Datetime("ns", "UTC"), ascending.
+    """
+    table = _schedule(exchange)
+    if first <= last:
+        _check_covered(exchange, table, first, last)
+    return table.filter(pl.col("session").is_between(first, last))
+
+
 def next_session(exchange: str, day: date) -> date:
     """Return the first session after `day`."""
     return closes(exchange, day + timedelta(days=1), day + timedelta(days=30))["session"][0]
@@ -127,11 +150,16 @@ def is_half_day(exchange: str, session: date) -> bool:
         If the day is not a session.
     """
     close_of(exchange, session)
+    return session in half_days(exchange)
+
+
+@cache
+def half_days(exchange: str) -> frozenset[date]:
+    """Return every session that is at least an hour shorter than those of its year usually are."""
     length = pl.col("closed_at") - pl.col("opened_at")
-    year = _schedule(exchange).filter(pl.col("session").dt.year() == session.year)
-    usual = year.select(length.median()).item()
-    own = year.filter(pl.col("session") == session).select(length).item()
-    return own <= usual - HALF_DAY_SHORTER_BY
+    usual = length.median().over(pl.col("session").dt.year())
+    short = _schedule(exchange).filter(length <= usual - HALF_DAY_SHORTER_BY)
+    return frozenset(short["session"].to_list())
 
 
 def decision_times(closed_at: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -24,6 +24,10 @@ class SourceError(DataError):
     """A source cannot deliver: unknown symbol, no answer, an answer that is not data."""
 
 
+class RevisionError(DataError):
+    """A source changed what it had delivered before, and no known split or dividend explains it."""
+
+
 class SnapshotError(DataError):
     """A snapshot is missing, or its bytes do not have the digest in its manifest."""
 

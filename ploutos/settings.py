@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -15,6 +15,8 @@ class Settings(BaseSettings):
         default=Path(".ploutos"),
         description="Folder of everything Ploutos writes; relative to the working directory.",
     )
+    alpaca_key_id: SecretStr | None = Field(default=None, description="Name of the key at Alpaca.")
+    alpaca_secret_key: SecretStr | None = Field(default=None, description="The key's secret.")
 
 
 def load_settings() -> Settings:

@@ -12,6 +12,7 @@ from ploutos.calendar import (
     latest_session,
     next_closes,
     next_session,
+    open_of,
     previous_session,
     sessions,
     sessions_per_year,
@@ -38,6 +39,26 @@ def test_a_close_is_the_one_the_exchange_had_on_that_day(day: date, hour: int | 
         assert not is_session("XNYS", day)
     else:
         assert close_of("XNYS", day) == datetime(day.year, day.month, day.day, hour, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("exchange", "day", "opened_at"),
+    [
+        ("XNYS", date(2013, 3, 8), datetime(2013, 3, 8, 14, 30, tzinfo=UTC)),  # 9:30 New York
+        ("XNYS", date(2013, 3, 11), datetime(2013, 3, 11, 13, 30, tzinfo=UTC)),
+        ("XNYS", date(2012, 11, 23), datetime(2012, 11, 23, 14, 30, tzinfo=UTC)),  # half day
+        ("XLON", date(2013, 7, 3), datetime(2013, 7, 3, 7, 0, tzinfo=UTC)),  # 8:00 London
+    ],
+)
+def test_an_open_is_the_one_the_exchange_had_on_that_day(
+    exchange: str, day: date, opened_at: datetime
+):
+    assert open_of(exchange, day) == opened_at
+
+
+def test_a_holiday_has_no_open():
+    with pytest.raises(DataError, match="not a session of XNYS; the next one is 2012-11-23"):
+        open_of("XNYS", date(2012, 11, 22))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from ploutos.market.config import IngestConfig
 from ploutos.market.data import MarketData
 from ploutos.market.ingest import DataFetcher, fetch
 from ploutos.market.snapshots import load_snapshot, save_snapshot
+from ploutos.market.update import update_snapshot
 
 __all__ = [
     "DataFetcher",
@@ -12,4 +13,5 @@ __all__ = [
     "fetch",
     "load_snapshot",
     "save_snapshot",
+    "update_snapshot",
 ]

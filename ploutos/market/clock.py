@@ -7,8 +7,9 @@ from datetime import date, time
 
 import polars as pl
 
-from ploutos.calendar import NEW_YORK, closes, instants
+from ploutos.calendar import NEW_YORK, instants
 from ploutos.errors import DataError
+from ploutos.market.grid import Interval, bar_grid
 from ploutos.market.schema import BAR_TYPES, MACRO_TYPES, SHOWN, describe_rows
 
 VIX_RELEASED = time(16, 15)
@@ -34,22 +35,46 @@ def stamp_bars(dated: pl.DataFrame, exchange: str, name: str) -> pl.DataFrame:
     DataError
         If a date is not a session; nothing is dropped silently.
     """
-    if dated.is_empty():
-        return pl.DataFrame(schema=BAR_TYPES)
-    first, last = dated["date"].min(), dated["date"].max()
-    if not isinstance(first, date) or not isinstance(last, date):
-        raise DataError(f"{name}: expected a date in every row, received none at all")
-    table = closes(exchange, first, last)
-    stamped = dated.join(table, left_on="date", right_on="session", how="left")
-    strange = stamped.filter(pl.col("closed_at").is_null()).sort("symbol", "date")
+    stamped, strange = split_by_grid(dated.rename({"date": "start"}), exchange, "1d")
     if strange.height:
-        rows = [f"{row['symbol']} {row['date']}" for row in strange.head(SHOWN).to_dicts()]
+        strange = strange.sort("symbol", "start")
+        rows = [f"{row['symbol']} {row['start']}" for row in strange.head(SHOWN).to_dicts()]
         raise DataError(
             f"{name}: expected sessions of {exchange}, received "
             f"{describe_rows(rows, strange.height)}, on which it did not trade. "
             "Remove these rows, or name the exchange that traded then."
         )
-    return stamped.select(list(BAR_TYPES))
+    return stamped
+
+
+def split_by_grid(
+    started: pl.DataFrame, exchange: str, interval: Interval
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Stamp bars by their close, and tell apart those that the exchange's schedule does not have.
+
+    Parameters
+    ----------
+    started
+        The columns of bars with `start` in place of `closed_at`: a Date for daily and longer bars,
+        else Datetime("ns", "UTC").
+    exchange, interval
+        Which bars there are.
+
+    Returns
+    -------
+    tuple[pl.DataFrame, pl.DataFrame]
+        Bars, and the rows of `started` that are none.
+    """
+    if started.is_empty():
+        return pl.DataFrame(schema=BAR_TYPES), started
+    days = started["start"].cast(pl.Date)
+    first, last = days.min(), days.max()
+    if not isinstance(first, date) or not isinstance(last, date):
+        raise DataError("expected a start in every bar, received none at all")
+    grid = bar_grid(exchange, interval, first, last)
+    stamped = started.join(grid, on="start", how="left", maintain_order="left")
+    known = pl.col("closed_at").is_not_null()
+    return stamped.filter(known).select(list(BAR_TYPES)), started.join(grid, on="start", how="anti")
 
 
 def release_series(dated: pl.DataFrame, series: str, released: time) -> pl.DataFrame:

@@ -1,12 +1,32 @@
 """The value that leaves this stage. In: checked frames. Out: `MarketData`."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import polars as pl
 
+from ploutos.calendar import NEW_YORK
+from ploutos.market.grid import Interval
+
 MACRO_SERIES = ("VIX", "TNX", "DXY")
+QUARANTINE_TYPES: dict[str, pl.DataType] = {
+    "symbol": pl.String(),
+    "stamp": pl.String(),
+    "open": pl.Float64(),
+    "high": pl.Float64(),
+    "low": pl.Float64(),
+    "close": pl.Float64(),
+    "volume": pl.Float64(),
+    "split_ratio": pl.Float64(),
+    "cash_dividend": pl.Float64(),
+    "reason": pl.String(),
+}
+
+
+def empty_quarantine() -> pl.DataFrame:
+    """Return a quarantine table without a row; `stamp` is the close, or the start, as text."""
+    return pl.DataFrame(schema=QUARANTINE_TYPES)
 
 
 @dataclass(frozen=True)
@@ -21,11 +41,38 @@ class FetchTerms:
         The instant as of which the data are taken; bars not finished then are left out.
     session
         HTTP session for a network source to use in place of its own.
+    earlier
+        What was fetched last under the same config; a network source asks for what is newer.
+    overlap_bars
+        How many stored bars of each symbol, and values of each series, are asked for again.
     """
 
     exchange: str
     now: datetime
     session: Any | None = None
+    earlier: "MarketData | None" = None
+    overlap_bars: int = 5
+
+    def ask_from(self, symbol: str, start_on: date) -> date:
+        """Return the first day to ask for: that of an overlapping stored bar, or `start_on`."""
+        if self.earlier is None:
+            return start_on
+        closed = self.earlier.bars.filter(pl.col("symbol") == symbol)["closed_at"]
+        return self._overlapping(closed, start_on)
+
+    def ask_series_from(self, series: str, start_on: date) -> date:
+        """Return the first day to ask for of a macro series, as `ask_from` does."""
+        if self.earlier is None:
+            return start_on
+        macro = self.earlier.macro.filter(pl.col("series") == series)
+        return self._overlapping(macro["released_at"], start_on)
+
+    def _overlapping(self, stamps: pl.Series, start_on: date) -> date:
+        if stamps.is_empty():
+            return start_on
+        # The New York date: that of the session for bars, and not after that of the observation.
+        days = stamps.tail(self.overlap_bars).dt.convert_time_zone(NEW_YORK).dt.date()
+        return max(start_on, days[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +97,10 @@ class MarketData:
         Macro series that are declared missing; they stay masked and are never invented.
     exchange
         Calendar code of the sessions.
+    interval
+        Length of a bar, see `ploutos.market.grid`.
+    quarantine
+        Bars that were set aside, with the reason: the columns of `QUARANTINE_TYPES`.
     provenance
         Where the data come from, under which licence, on which price basis; JSON-able.
     """
@@ -60,9 +111,18 @@ class MarketData:
     reference: pl.DataFrame
     missing_series: tuple[str, ...] = ()
     exchange: str = "XNYS"
+    interval: Interval = "1d"
+    quarantine: pl.DataFrame = field(default_factory=empty_quarantine)
     provenance: dict[str, Any] = field(default_factory=dict)
 
     @property
     def symbols(self) -> tuple[str, ...]:
         """Symbols that can be traded, sorted."""
         return tuple(sorted(self.bars["symbol"].unique().to_list()))
+
+    @property
+    def survivor_bias(self) -> str:
+        """One sentence on how the symbols were chosen, for the report; empty if made up."""
+        generic = "The symbols are survivors: results on them are biased upwards."
+        known = generic if self.provenance.get("survivor_biased") else ""
+        return str(self.provenance.get("survivor_bias", known))

@@ -1,6 +1,7 @@
 """The stage itself. In: `IngestConfig`. Out: checked `MarketData`."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
@@ -8,12 +9,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 import polars as pl
 
 from ploutos.errors import DataError, SourceError
-from ploutos.market.config import IngestConfig
+from ploutos.market.alpaca import fetch_alpaca
+from ploutos.market.config import AlpacaSource, FredMacro, IngestConfig, Source, YahooSource
 from ploutos.market.data import MACRO_SERIES, FetchTerms, MarketData
+from ploutos.market.extend import extend_market
 from ploutos.market.files import fetch_files
+from ploutos.market.fred import FRED_SERIES, fetch_fred
+from ploutos.market.quality import check_share, set_aside
 from ploutos.market.sample.source import fetch_sample
 from ploutos.market.schema import check_bars, check_macro
 from ploutos.market.synthetic import fetch_synthetic
+from ploutos.market.universe import Universe, describe_choice, load_universe
 from ploutos.market.yahoo import fetch_yahoo
 
 if TYPE_CHECKING:
@@ -33,11 +39,17 @@ SOURCES: Mapping[str, FetchSource] = {
     "files": fetch_files,
     "synthetic": fetch_synthetic,
     "yahoo": fetch_yahoo,
+    "alpaca": fetch_alpaca,
 }
+# What these deliver was observed, and may be wrong; the others were checked when they were made.
+OBSERVED = ("files", "yahoo", "alpaca")
 
 
 def fetch(
-    config: IngestConfig, session: Any | None = None, now: datetime | None = None
+    config: IngestConfig,
+    session: Any | None = None,
+    now: datetime | None = None,
+    earlier: MarketData | None = None,
 ) -> MarketData:
     """Fetch market data from the configured source and check them.
 
@@ -50,6 +62,9 @@ def fetch(
     now
         The instant, with a time zone, as of which the data are taken; the present by default. A
         network source leaves out bars that are not finished then; other sources ignore it.
+    earlier
+        What was fetched last under the same config. A network source asks only for what is newer
+        and for some bars more, which are compared; the result holds everything.
 
     Returns
     -------
@@ -60,13 +75,29 @@ def fetch(
     ------
     SourceError
         If the source cannot deliver, or does not have one of the symbols.
+    RevisionError
+        If it changed what it had delivered before in a way that no split or dividend explains.
     DataError
         If what it delivers breaks a rule of `ploutos.market.schema`.
     """
-    source = config.source
-    terms = FetchTerms(config.exchange, now or datetime.now(UTC), session)
-    fetched = SOURCES[source.kind](source, terms)
-    return check_market(_keep_symbols(fetched, config.symbols))
+    now = now or datetime.now(UTC)
+    terms = FetchTerms(config.exchange, now, session, earlier, config.overlap_bars)
+    universe = load_universe(config.universe) if config.universe else None
+    source = _with_symbols(config.source, universe)
+    data = SOURCES[source.kind](source, terms)
+    data = _keep_symbols(data, universe.symbols if universe else config.symbols)
+    if config.macro is not None:
+        data = _add_macro(data, config.macro, terms)
+    if source.kind in OBSERVED:
+        good, aside = set_aside(data.bars, data.interval, config.quality)
+        data = replace(data, bars=good, quarantine=pl.concat([data.quarantine, aside]))
+        check_share(data, config.quality)
+    if earlier is not None:
+        data = extend_market(earlier, data, config.max_volume_revision)
+    if source.kind in OBSERVED:
+        choice = describe_choice(data, universe, now)
+        data = replace(data, provenance=data.provenance | choice)
+    return check_market(data)
 
 
 def check_market(data: MarketData) -> MarketData:
@@ -89,14 +120,17 @@ def check_market(data: MarketData) -> MarketData:
             f"{data.name}: the series {sorted(present)} have values, but declared missing are "
             f"{list(data.missing_series)}"
         )
-    return MarketData(
-        name=data.name,
-        bars=check_bars(data.bars, data.exchange, f"bars of {data.name}"),
+    bars, reference = (
+        check_bars(frame, data.exchange, f"{table} of {data.name}", data.interval)
+        for table, frame in (("bars", data.bars), ("reference", data.reference))
+    )
+    return replace(
+        data,
+        bars=bars,
         macro=macro,
-        reference=check_bars(data.reference, data.exchange, f"reference of {data.name}"),
+        reference=reference,
         missing_series=tuple(series for series in MACRO_SERIES if series not in present),
-        exchange=data.exchange,
-        provenance=data.provenance,
+        quarantine=data.quarantine.sort("symbol", "stamp"),
     )
 
 
@@ -138,17 +172,38 @@ class DataFetcher:
 def _keep_symbols(data: MarketData, symbols: tuple[str, ...] | None) -> MarketData:
     if symbols is None:
         return data
-    unknown = sorted(set(symbols) - set(data.symbols))
+    failed = data.provenance.get("failed_symbols", {})
+    unknown = sorted(set(symbols) - set(data.symbols) - set(failed))
     if unknown:
         raise SourceError(
             f"{data.name} does not have the symbols {unknown}; it has {list(data.symbols)}."
         )
-    return MarketData(
-        name=data.name,
+    return replace(
+        data,
         bars=data.bars.filter(pl.col("symbol").is_in(symbols)),
-        macro=data.macro,
-        reference=data.reference,
-        missing_series=data.missing_series,
-        exchange=data.exchange,
+        quarantine=data.quarantine.filter(pl.col("symbol").is_in(symbols)),
         provenance={**data.provenance, "kept_symbols": sorted(symbols)},
+    )
+
+
+def _with_symbols(source: Source, universe: Universe | None) -> Source:
+    if universe is None or not isinstance(source, YahooSource | AlpacaSource) or source.symbols:
+        return source
+    return source.model_copy(update={"symbols": universe.symbols})
+
+
+def _add_macro(data: MarketData, config: FredMacro, terms: FetchTerms) -> MarketData:
+    both = sorted(set(config.series) & set(data.macro["series"]))
+    if both:
+        raise DataError(
+            f"{data.name} delivers the series {both}, which are asked for from FRED too: a series "
+            "comes from one source. Take them out of macro.series."
+        )
+    origins = {series: f"FRED {FRED_SERIES[series].id}" for series in config.series}
+    known = data.provenance.get("macro_sources", {})
+    return replace(
+        data,
+        macro=pl.concat([data.macro, fetch_fred(config, terms)]),
+        missing_series=tuple(one for one in data.missing_series if one not in config.series),
+        provenance=data.provenance | {"macro_sources": known | origins},
     )

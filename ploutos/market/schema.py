@@ -1,19 +1,22 @@
 """The border: what may enter. In: frames from any source. Out: canonical frames, or a DataError.
 
 Column types are checked with pandera, values by one table of row rules. Nothing is repaired and
-nothing is dropped: a bad row is refused by name.
+nothing is dropped: a bad row is refused by name. What may be set aside is decided before, in
+`ploutos.market.quality`, by the same rules.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from ploutos.calendar import INSTANT, closes
+from ploutos.calendar import INSTANT
 from ploutos.errors import DataError
 from ploutos.market.data import MACRO_SERIES
+from ploutos.market.grid import Interval, bar_grid, period_start
 
 if TYPE_CHECKING:
     from pandera.polars import DataFrameSchema
@@ -47,7 +50,9 @@ class RowRule:
     holds: pl.Expr
 
 
-def check_bars(bars: pl.DataFrame, exchange: str, name: str) -> pl.DataFrame:
+def check_bars(
+    bars: pl.DataFrame, exchange: str, name: str, interval: Interval = "1d"
+) -> pl.DataFrame:
     """Check bars and return them in canonical order.
 
     Parameters
@@ -55,9 +60,11 @@ def check_bars(bars: pl.DataFrame, exchange: str, name: str) -> pl.DataFrame:
     bars
         Columns of `BAR_TYPES`, rows in any order.
     exchange
-        Every `closed_at` must be the close of one of its sessions.
+        Every `closed_at` must be the close of one of its sessions, or of a bar inside one.
     name
         What to call the data in a message.
+    interval
+        Length of a bar.
 
     Returns
     -------
@@ -72,9 +79,9 @@ def check_bars(bars: pl.DataFrame, exchange: str, name: str) -> pl.DataFrame:
         ratio <= 0, a negative dividend, a key that occurs twice, or no session.
     """
     _check_types(bars, BAR_TYPES, name)
-    _check_rows(bars, _bar_rules(), ("symbol", "closed_at"), name)
+    _check_rows(bars, bar_rules(), ("symbol", "closed_at"), name)
     _check_unique(bars, ("symbol", "closed_at"), name)
-    _check_sessions(bars, exchange, name)
+    _check_sessions(bars, exchange, name, interval)
     return bars.select(list(BAR_TYPES)).sort("symbol", "closed_at")
 
 
@@ -114,7 +121,8 @@ def describe_rows(rows: Sequence[str], count: int) -> str:
     return f"{shown} ({count} in all)" if count > SHOWN else shown
 
 
-def _bar_rules() -> tuple[RowRule, ...]:
+def bar_rules() -> tuple[RowRule, ...]:
+    """Return what every bar must fulfil."""
     positive = [
         RowRule(column, "a finite price > 0", pl.col(column).is_finite() & (pl.col(column) > 0))
         for column in PRICES
@@ -221,18 +229,21 @@ def _check_unique(frame: pl.DataFrame, key: tuple[str, str], name: str) -> None:
         )
 
 
-def _check_sessions(bars: pl.DataFrame, exchange: str, name: str) -> None:
+def _check_sessions(bars: pl.DataFrame, exchange: str, name: str, interval: Interval) -> None:
     if bars.is_empty():
         return
     days = bars.select(
         first=pl.col("closed_at").min().dt.date(), last=pl.col("closed_at").max().dt.date()
     ).row(0)
-    known = closes(exchange, days[0], days[1]).select("closed_at")
+    # The bar that closes on the first day may have started earlier, or on the day before in UTC.
+    first = period_start(interval, days[0]) - timedelta(days=1)
+    known = bar_grid(exchange, interval, first, days[1]).select("closed_at")
     strange = bars.join(known, on="closed_at", how="anti").sort("symbol", "closed_at")
     if strange.height:
         rows = [f"{row[0]} {row[1]}" for row in strange.head(SHOWN).iter_rows()]
+        expected = "a session" if interval == "1d" else f"a {interval} bar"
         raise DataError(
-            f"{name}: expected each closed_at to be the close of a session of {exchange}, "
+            f"{name}: expected each closed_at to be the close of {expected} of {exchange}, "
             f"received {describe_rows(rows, strange.height)}. "
             "Remove these rows, or name the exchange that traded then."
         )

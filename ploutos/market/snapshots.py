@@ -1,10 +1,12 @@
 """Immutable snapshots of market data. In: `MarketData`. Out: a digest, and the data again.
 
 A snapshot's digest is computed from the values, not from the Parquet bytes: the same data have the
-same digest whichever library version wrote them. Each file's own SHA-256 stands in the manifest.
+same digest whichever library version wrote them. Each file's own SHA-256 stands in the manifest,
+and so do the versions that wrote it.
 """
 
 import io
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,9 @@ from ploutos.store import (
     write_json,
 )
 
-FORMAT = 1
-TABLES = ("bars", "macro", "reference")
+FORMAT = 2
+TABLES = ("bars", "macro", "reference", "quarantine")
+WRITTEN_WITH = ("ploutos", "polars", "pandera", "exchange-calendars", "yfinance", "alpaca-py")
 MANIFEST = "manifest.json"
 
 
@@ -55,7 +58,8 @@ def save_snapshot(data: MarketData) -> str:
             encoded = parquet_bytes(getattr(data, table))
             files[f"{table}.parquet"] = digest_bytes(encoded)
             write_atomic(temporary / f"{table}.parquet", encoded)
-        write_json(temporary / MANIFEST, {"content": content, "files": files})
+        manifest = {"content": content, "files": files, "versions": _versions()}
+        write_json(temporary / MANIFEST, manifest)
     return digest
 
 
@@ -79,6 +83,8 @@ def load_snapshot(digest: str) -> MarketData:
         reference=frames["reference"],
         missing_series=tuple(content["missing_series"]),
         exchange=content["exchange"],
+        interval=content["interval"],
+        quarantine=frames["quarantine"],
         provenance=content["provenance"],
     )
 
@@ -109,10 +115,21 @@ def _content(data: MarketData) -> dict[str, Any]:
         "format": FORMAT,
         "name": data.name,
         "exchange": data.exchange,
+        "interval": data.interval,
         "missing_series": list(data.missing_series),
         "provenance": data.provenance,
         "tables": {table: digest_frame(getattr(data, table)) for table in TABLES},
     }
+
+
+def _versions() -> dict[str, str]:
+    found: dict[str, str] = {}
+    for package in WRITTEN_WITH:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
 
 
 def _folder(digest: str) -> Path:
@@ -132,6 +149,11 @@ def _read_manifest(root: Path, digest: str) -> dict[str, Any]:
         content, files = manifest["content"], manifest["files"]
     except (StoreError, KeyError, TypeError) as error:
         raise _damaged(path, f"it is not a manifest: {error}", root) from error
+    if content.get("format") != FORMAT:
+        raise SnapshotError(
+            f"expected a snapshot of format {FORMAT}, received {content.get('format')} in {path}. "
+            "Ingest the data again."
+        )
     if digest_json(content) != digest:
         raise _damaged(path, f"its content has the digest {digest_json(content)}", root)
     if set(files) != {f"{table}.parquet" for table in TABLES}:

@@ -28,6 +28,9 @@ class PanelMeta(FrozenConfig):
     missing_series: tuple[str, ...] = Field(
         default=(), description="Macro series without data; their features are masked."
     )
+    survivor_bias: str = Field(
+        default="", description="One sentence on how the symbols were chosen, for the report."
+    )
     first_row: int = Field(ge=0, description="First row past the longest warm-up of the catalog.")
 
 

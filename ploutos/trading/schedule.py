@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-import exchange_calendars
 import numpy as np
 
-from ploutos.calendar import NEW_YORK, closes, decision_times, next_session
+from ploutos.calendar import NEW_YORK, closes, decision_times, next_session, open_of
 
 SECOND_NS = 1_000_000_000
 # Longer than any closure of an exchange since the second world war.
@@ -46,6 +45,5 @@ def timing_of(exchange: str, now: int) -> Timing:
     newest = int(np.searchsorted(decided, now, side="right")) - 1
     session = table["session"][newest]
     following = next_session(exchange, session)
-    calendar = exchange_calendars.get_calendar(exchange, start=session, end=following)
-    opened_at = calendar.session_open(following.isoformat())
-    return Timing(session.isoformat(), int(decided[newest]), opened_at.value)
+    opened_at = int(open_of(exchange, following).timestamp()) * SECOND_NS
+    return Timing(session.isoformat(), int(decided[newest]), opened_at)

@@ -102,6 +102,7 @@ def _report_input(
         "feature catalog": meta.catalog_digest,
         "code": code_digest(),
         "missing series": list(meta.missing_series),
+        "survivorship": meta.survivor_bias,
         "training config": run.config.model_dump(mode="json"),
         "validation config": config.model_dump(mode="json"),
     }

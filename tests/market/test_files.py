@@ -123,7 +123,7 @@ def test_an_unknown_reference_is_refused(tmp_path: Path):
         ([HEADER], "a header without rows"),
         ([HEADER, ROWS[1], ROWS[0]], "row 2 2012-11-21 comes after a later date.*Sort the file"),
         ([HEADER, ROWS[0], ROWS[0]], "row 2 2012-11-21 occurs twice.*Remove the duplicates"),
-        ([HEADER, "2012-11-21,10,12,9,NaN,1000"], "AAA 2012-11-21 .* close: .* received nan"),
+        ([HEADER, "2012-11-21,10,12,9,NaN,1000"], "AAA 2012-11-21 .* close: .* close nan"),
         ([HEADER, "2012-11-21,10,12,9,inf,1000"], "close: expected a finite price"),
         (
             [HEADER, "2012-11-21,10,12,9,,1000"],

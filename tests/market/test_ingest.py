@@ -56,7 +56,7 @@ def test_an_unknown_key_of_the_config_is_refused():
         {"kind": "yahoo", "symbols": []},
         {"kind": "yahoo", "symbols": ["A B"]},
         {"kind": "yahoo", "symbols": ["A"], "start_on": "2020-01-02", "end_on": "2020-01-01"},
-        {"kind": "yahoo", "symbols": ["A"], "threads": 5},
+        {"kind": "yahoo", "symbols": ["A"], "network": {"threads": 5}},
         {"kind": "synthetic", "annual_volatility": float("nan")},
         {"kind": "files"},
     ],

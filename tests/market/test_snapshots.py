@@ -57,6 +57,7 @@ def test_a_snapshot_gives_back_what_was_saved(home: Path, data: MarketData):
         "bars.parquet",
         "macro.parquet",
         "reference.parquet",
+        "quarantine.parquet",
         "manifest.json",
     }
 
@@ -94,7 +95,9 @@ def test_the_digest_is_that_of_the_values_not_of_how_polars_holds_them(
     assert save_snapshot(replace(data, bars=chunked)) == save_snapshot(data)
 
 
-@pytest.mark.parametrize("name", ["bars.parquet", "macro.parquet", "reference.parquet"])
+@pytest.mark.parametrize(
+    "name", ["bars.parquet", "macro.parquet", "reference.parquet", "quarantine.parquet"]
+)
 def test_a_flipped_bit_is_refused_and_the_file_named(home: Path, data: MarketData, name: str):
     digest, folder = saved(home, data)
     content = bytearray((folder / name).read_bytes())

@@ -11,7 +11,7 @@ import yfinance  # noqa: F401  (its import sets warning filters, which would und
 
 from ploutos.errors import SourceError
 from ploutos.market import DataFetcher, IngestConfig, MarketData, fetch
-from ploutos.market.config import YahooSource
+from ploutos.market.config import NetworkTerms, YahooSource
 from ploutos.market.yahoo import traded_prices
 from tests.market.yahoo_server import Answer, Listed, YahooServer, running, weekdays
 
@@ -26,7 +26,7 @@ FETCH_IN_A_FRESH_PROCESS = """
 import sys
 from datetime import date, datetime, UTC
 from ploutos.market import IngestConfig, fetch
-from ploutos.market.config import YahooSource
+from ploutos.market.config import NetworkTerms, YahooSource
 from tests.market.yahoo_server import LoopbackSession
 
 source = YahooSource(symbols=("MSFT",), start_on=date(2020, 8, 3), macro=())
@@ -40,7 +40,11 @@ pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")
 
 
 def flat(days: list[date], price: float = 100.0) -> dict[date, tuple[float | None, ...]]:
-    return dict.fromkeys(days, (price, price + 2, price - 1, price + 1, 1000))
+    """Rows whose close and volume do not move; the high does, or they would be a frozen feed."""
+    return {
+        day: (price, price + 2 + number % 2, price - 1, price + 1, 1000)
+        for number, day in enumerate(days)
+    }
 
 
 @pytest.fixture
@@ -61,8 +65,11 @@ def yahoo(home: Path) -> Iterator[YahooServer]:
 
 
 def load(server: YahooServer, now: datetime = NOW, **source) -> MarketData:
-    values = {"symbols": ("AAPL", "MSFT"), "start_on": FIRST, "attempts": 3, "backoff_s": 0.01}
-    config = IngestConfig(source=YahooSource(**(values | source)))
+    network = {"attempts": 3, "backoff_s": 0.01} | {
+        key: source.pop(key) for key in ("attempts", "threads", "timeout_s") if key in source
+    }
+    values = {"symbols": ("AAPL", "MSFT"), "start_on": FIRST, "network": network}
+    config = IngestConfig(source=YahooSource.model_validate(values | source))
     return fetch(config, session=server.session(), now=now)
 
 
@@ -106,7 +113,7 @@ def test_a_split_after_the_last_day_asked_for_still_counts(yahoo: YahooServer):
 def test_two_splits_multiply_and_a_dividend_on_a_split_day_is_of_new_shares():
     frame = pl.DataFrame(
         {
-            "date": DAYS[:4],
+            "start": DAYS[:4],
             **dict.fromkeys(("open", "high", "low", "close"), [10.0] * 4),
             "volume": [600.0] * 4,
             "dividend": [0.0, 0.1, 0.0, 0.1],
@@ -153,7 +160,7 @@ def test_a_lasting_trouble_ends_after_the_attempts_and_names_the_symbol(
     with pytest.raises(SourceError, match="MSFT: 3 attempts failed") as refused:
         load(yahoo)
     assert "AAPL" not in str(refused.value)
-    assert "1 of 5 symbols" in str(refused.value)
+    assert "1 of 2 symbols" in str(refused.value)
     assert not (home / "snapshots").exists()
     assert 1000 - len(yahoo.first_answers["MSFT"]) < 20
 
@@ -190,7 +197,7 @@ def test_a_missing_session_is_refused_with_its_date(yahoo: YahooServer, gone: in
 
 def test_missing_sessions_may_be_allowed(yahoo: YahooServer):
     del yahoo.listed["MSFT"].rows[DAYS[12]]
-    assert DAYS[12] not in column(load(yahoo, max_missing_sessions=1), "MSFT", "close")
+    assert DAYS[12] not in column(load(yahoo, max_missing_bars=1), "MSFT", "close")
 
 
 def test_a_symbol_listed_later_begins_with_its_first_day(yahoo: YahooServer):
@@ -241,7 +248,7 @@ def test_yahoos_caches_stay_under_the_home_folder(yahoo: YahooServer, home: Path
 
 
 def test_days_without_a_finished_session_are_refused(yahoo: YahooServer):
-    with pytest.raises(SourceError, match="no finished session"):
+    with pytest.raises(SourceError, match="no finished 1d bar"):
         load(yahoo, start_on=date(2020, 9, 5))
     assert yahoo.asked == []
 
@@ -249,6 +256,42 @@ def test_days_without_a_finished_session_are_refused(yahoo: YahooServer):
 def test_without_a_network_the_failure_is_a_source_error(home: Path):
     with running() as server:
         session = server.session()
-    source = YahooSource(symbols=("AAPL",), start_on=FIRST, attempts=2, backoff_s=0.0)
+    network = NetworkTerms(attempts=2, backoff_s=0.0)
+    source = YahooSource(symbols=("AAPL",), start_on=FIRST, network=network)
     with pytest.raises(SourceError, match="AAPL: 2 attempts failed"):
         DataFetcher(IngestConfig(source=source), session=session).fetch_ohlcv()
+
+
+def test_a_slow_answer_is_given_up_and_asked_again(yahoo: YahooServer):
+    yahoo.delays_s["MSFT"] = [1.0, 1.0]
+    assert list(column(load(yahoo, timeout_s=0.3, threads=1), "MSFT", "close")) == DAYS
+
+
+def test_an_answer_that_is_always_too_slow_ends_after_the_attempts(yahoo: YahooServer):
+    yahoo.delays_s["MSFT"] = [0.6] * 100
+    with pytest.raises(SourceError, match=r"MSFT: 2 attempts failed.*[Tt]ime"):
+        load(yahoo, timeout_s=0.2, attempts=2)
+
+
+def test_a_symbol_that_fails_is_left_out_by_name_where_the_config_allows_it(yahoo: YahooServer):
+    yahoo.listed |= {"AAA": Listed(flat(DAYS, 10.0)), "ZZZ": Listed(flat(DAYS, 30.0))}
+    symbols = ("AAA", "NOPE", "MSFT", "ZZZ")
+    with pytest.raises(SourceError, match="did not deliver 1 of 4 symbols, allowed are 0: NOPE"):
+        load(yahoo, symbols=symbols)
+    data = load(yahoo, symbols=symbols, max_failed_symbols=1)
+    whole = load(yahoo, symbols=("AAA", "MSFT", "ZZZ"))
+    assert data.bars.equals(whole.bars)
+    assert list(data.provenance["failed_symbols"]) == ["NOPE"]
+    assert "unknown to Yahoo" in data.provenance["failed_symbols"]["NOPE"]
+
+
+def test_all_symbols_may_not_fail(yahoo: YahooServer):
+    with pytest.raises(SourceError, match="did not deliver 1 of 1"):
+        load(yahoo, symbols=("NOPE",), max_failed_symbols=5)
+
+
+def test_an_answer_cut_off_between_two_bars_is_refused_as_incomplete(yahoo: YahooServer):
+    # Whole JSON, but the last ten days are not in it.
+    yahoo.listed["MSFT"].rows = {day: yahoo.listed["MSFT"].rows[day] for day in DAYS[:15]}
+    with pytest.raises(SourceError, match=rf"MSFT: .* 15 bars of 25 .*{DAYS[15]}.*10 in all"):
+        load(yahoo)

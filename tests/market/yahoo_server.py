@@ -4,7 +4,7 @@ import json
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,6 +23,17 @@ def opens_at(day: date) -> int:
     return int(datetime(day.year, day.month, day.day, 9, 30, tzinfo=NEW_YORK).timestamp())
 
 
+def trading_period(day: date, closes: tuple[int, int] = (16, 0)) -> dict[str, Any]:
+    """Describe a session as Yahoo does; `closes` is the New York time of its end."""
+    end = datetime(day.year, day.month, day.day, *closes, tzinfo=NEW_YORK)
+    return {
+        "timezone": "EST",
+        "gmtoffset": -18000,
+        "start": opens_at(day),
+        "end": int(end.timestamp()),
+    }
+
+
 @dataclass
 class Listed:
     """A symbol on the server: split-adjusted rows (open, high, low, close, volume) by day."""
@@ -32,10 +43,19 @@ class Listed:
     splits: dict[date, float] = field(default_factory=dict)
     renamed_to: str | None = None
     first_trade: date | None = None
+    # Bars of other lengths than a day: by interval, by the start in seconds since 1970.
+    others: dict[str, dict[int, tuple[float | None, ...]]] = field(default_factory=dict)
+    trading_periods: list[dict[str, Any]] = field(default_factory=list)
 
-    def chart(self, symbol: str, first: int, last: int) -> dict[str, Any]:
-        days = [day for day in sorted(self.rows) if first <= opens_at(day) < last]
-        columns = list(zip(*(self.rows[day] for day in days), strict=True)) or [()] * 5
+    def bars(self, interval: str) -> dict[int, tuple[float | None, ...]]:
+        """List the bars of an interval by their starts."""
+        return self.others.get(interval) or {opens_at(day): row for day, row in self.rows.items()}
+
+    def chart(self, symbol: str, first: int, last: int, interval: str = "1d") -> dict[str, Any]:
+        """Answer a question for the bars that start from `first` to before `last`."""
+        bars = self.bars(interval)
+        starts = [start for start in sorted(bars) if first <= start < last]
+        columns = list(zip(*(bars[start] for start in starts), strict=True)) or [()] * 5
         names = ("open", "high", "low", "close", "volume")
         quote = dict(zip(names, map(list, columns), strict=True))
         meta = {
@@ -47,6 +67,8 @@ class Listed:
             "priceHint": 2,
             "validRanges": ["1d", "max"],
         }
+        if self.trading_periods:
+            meta["tradingPeriods"] = [self.trading_periods]
         events = {
             "dividends": {
                 str(opens_at(day)): {"amount": amount, "date": opens_at(day)}
@@ -66,7 +88,7 @@ class Listed:
         }
         result = {
             "meta": meta,
-            "timestamp": [opens_at(day) for day in days],
+            "timestamp": starts,
             "indicators": {"quote": [quote], "adjclose": [{"adjclose": quote["close"]}]},
             "events": events,
         }
@@ -84,6 +106,7 @@ class YahooServer:
     at_once: int = 0
     most_at_once: int = 0
     delay_s: float = 0.0
+    delays_s: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def session(self) -> requests.Session:
@@ -101,6 +124,9 @@ class YahooServer:
         symbol = path.removeprefix(CHART).replace("%5E", "^")
         with self.lock:
             self.asked.append((symbol, query))
+            delay_s = self.delays_s[symbol].pop(0) if self.delays_s[symbol] else 0.0
+        threading.Event().wait(delay_s)
+        with self.lock:
             if self.first_answers[symbol]:
                 return self.first_answers[symbol].pop(0)
         if symbol not in self.listed:
@@ -108,7 +134,8 @@ class YahooServer:
             return as_json({"chart": {"result": None, "error": error}}, 404)
         first = int(query.get("period1", 0))
         last = int(query.get("period2", 2**40))
-        return as_json(self.listed[symbol].chart(symbol, first, last))
+        listed = self.listed[symbol]
+        return as_json(listed.chart(symbol, first, last, query.get("interval", "1d")))
 
 
 class LoopbackSession(requests.Session):
@@ -157,7 +184,8 @@ def running() -> Iterator[YahooServer]:
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            with suppress(ConnectionError):  # whoever gave up does not listen any more
+                self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any):  # noqa: A002  (the base's name)
             pass

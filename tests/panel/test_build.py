@@ -183,3 +183,9 @@ def test_two_closes_on_one_day_are_refused_with_their_date(data):
     bars = data.bars.with_columns(moved.otherwise(pl.col("closed_at")).alias("closed_at"))
     with pytest.raises(PanelError, match=f"{SESSIONS[200].date()}.*one session"):
         build_panel(replace(data, bars=bars), CONFIG)
+
+
+@pytest.mark.parametrize("interval", ["60m", "1wk"])
+def test_bars_that_are_not_daily_are_refused(data, interval):
+    with pytest.raises(PanelError, match=f"expected daily bars, received bars of {interval}"):
+        build_panel(replace(data, interval=interval), CONFIG)

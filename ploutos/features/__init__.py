@@ -2,7 +2,7 @@
 
 from ploutos.features.catalog import CATALOG, catalog_digest, select_features
 from ploutos.features.config import FeatureConfig
-from ploutos.features.engine import compute_features
+from ploutos.features.engine import compute_features, compute_matrix
 from ploutos.features.engineer import FeatureEngineer
 from ploutos.features.feature import Feature
 from ploutos.features.macro import MACRO_CATALOG, MACRO_SERIES, compute_macro_features
@@ -17,5 +17,6 @@ __all__ = [
     "catalog_digest",
     "compute_features",
     "compute_macro_features",
+    "compute_matrix",
     "select_features",
 ]

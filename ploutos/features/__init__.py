@@ -5,6 +5,7 @@ from ploutos.features.config import FeatureConfig
 from ploutos.features.engine import compute_features, compute_matrix
 from ploutos.features.engineer import FeatureEngineer
 from ploutos.features.feature import Feature
+from ploutos.features.live import LiveFeatures
 from ploutos.features.macro import MACRO_CATALOG, MACRO_SERIES, compute_macro_features
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Feature",
     "FeatureConfig",
     "FeatureEngineer",
+    "LiveFeatures",
     "catalog_digest",
     "compute_features",
     "compute_macro_features",

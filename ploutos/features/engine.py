@@ -123,7 +123,7 @@ def _polars_columns(
 ) -> dict[str, NDArray[np.float64]]:
     """Evaluate the rows that are Polars expressions; null and infinite become NaN."""
     rows = [feature for feature in features if isinstance(feature.expression, pl.Expr)]
-    computed = _calendar_columns(segments, [row for row in rows if row.over == "instant"])
+    computed = calendar_columns(segments, [row for row in rows if row.over == "instant"])
     rows = [feature for feature in rows if feature.over != "instant"]
     if not rows:
         return computed
@@ -166,9 +166,10 @@ def _frame_of_bases(
     )
 
 
-def _calendar_columns(
+def calendar_columns(
     segments: Segments, features: Sequence[Feature]
 ) -> dict[str, NDArray[np.float64]]:
+    """Evaluate rows that depend on the instant alone, once per distinct instant."""
     if not features:
         return {}
     distinct, places = segments.groups()

@@ -73,36 +73,36 @@ def evaluate_rows(
     target
         The matrix, float32, and for each row its row in it. Values beyond float32 are NaN.
     """
-    columns, given = _with_universe(columns, segments, outputs)
+    columns, given = with_universe(columns, segments, outputs)
     program = compile_program(outputs, given)
     matrix, rows = target
 
     def work(low: int, high: int, bounds: NDArray[np.int64]) -> None:
         own = (bounds, rows[low:high])
-        inputs = _stack(program, columns, low, high)
+        inputs = stack(program, columns, low, high)
         run_rows(program.table, inputs, own, places, matrix)
 
-    _share(segments.bounds, work)
+    share(segments.bounds, work)
 
 
 def evaluate_columns(
     columns: Columns, segments: Segments, outputs: Sequence[Output]
 ) -> NDArray[np.float64]:
     """Return outputs as (F, rows) float64, NaN where missing."""
-    columns, given = _with_universe(columns, segments, outputs)
+    columns, given = with_universe(columns, segments, outputs)
     program = compile_program(outputs, given)
     wide = np.empty((len(outputs), segments.bounds[-1]))
 
     def work(low: int, high: int, bounds: NDArray[np.int64]) -> None:
-        inputs = _stack(program, columns, low, high)
+        inputs = stack(program, columns, low, high)
         own = (bounds, low)
         run_columns(program.table, inputs, own, wide)
 
-    _share(segments.bounds, work)
+    share(segments.bounds, work)
     return wide
 
 
-def _with_universe(
+def with_universe(
     columns: Columns, segments: Segments, outputs: Sequence[Output]
 ) -> tuple[Columns, dict[int, str]]:
     """Add a column for every operation over the symbols of a bar that the outputs read."""
@@ -127,25 +127,28 @@ def across_symbols(
 ) -> NDArray[np.float64]:
     """Apply an operation over symbols; `groups` is each row's group, and the rows by group."""
     places, bounds, rows = groups
-    if one.operation == "universe_mean":
-        return group_mean(operand, places, len(bounds) - 1)
     out = np.empty(len(operand))
+    if one.operation == "universe_mean":
+        group_mean(operand, places, len(bounds) - 1, out)
+        return out
 
     def work(low: int, high: int, own: NDArray[np.int64]) -> None:
         group_rank(operand, own, rows[low:high], out)
 
-    _share(bounds, work)
+    share(bounds, work)
     return out
 
 
-def _stack(program: Program, columns: Columns, low: int, high: int) -> NDArray[np.float64]:
+def stack(program: Program, columns: Columns, low: int, high: int) -> NDArray[np.float64]:
+    """Return the program's input columns, (C, high - low), for a range of rows."""
     inputs = np.empty((max(len(program.columns), 1), high - low))
     for number, name in enumerate(program.columns):
         inputs[number] = columns[name][low:high]
     return inputs
 
 
-def _share(bounds: NDArray[np.int64], work: Callable[[int, int, NDArray[np.int64]], None]) -> None:
+def share(bounds: NDArray[np.int64], work: Callable[[int, int, NDArray[np.int64]], None]) -> None:
+    """Call `work` with (first row, end row, bounds from 0) of chunks of segments, in threads."""
     chunks = list(_chunks(bounds))
     if len(chunks) == 1:
         work(*chunks[0])

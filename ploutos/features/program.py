@@ -116,7 +116,9 @@ def cross_inputs(outputs: Sequence[Output]) -> list[Expression]:
     return list(found.values())
 
 
-def compile_program(outputs: Sequence[Output], given: Mapping[int, str] | None = None) -> Program:
+def compile_program(
+    outputs: Sequence[Output], given: Mapping[int, str] | None = None, *, keep: bool = False
+) -> Program:
     """Compile outputs into a program; a register is free again after its last reader.
 
     Parameters
@@ -125,6 +127,9 @@ def compile_program(outputs: Sequence[Output], given: Mapping[int, str] | None =
         Expressions that the machine can compute from columns.
     given
         Names of the columns that hold operations over symbols, by the `id` of the expression.
+
+    keep
+        Give every operation a register of its own, so that nothing is overwritten.
 
     Raises
     ------
@@ -148,10 +153,14 @@ def compile_program(outputs: Sequence[Output], given: Mapping[int, str] | None =
         if name:
             sources.append(-1 - columns.index(name))
         else:
-            target = free.pop() if free else n_registers
+            target = free.pop() if free and not keep else n_registers
             n_registers = max(n_registers, target + 1)
             sources.append(target)
-            x, y, z = (*(sources[one] for one in inputs), 0, 0, 0)[:3]
+            x, y, z = (
+                ([sources[one] for one in inputs] * 3)[:3]
+                if len(inputs) == 1
+                else ([sources[one] for one in inputs] + [sources[inputs[0]]])[:3]
+            )
             steps.append([_code(operation), target, x, y, z, n_bars, -1, 0])
             numbers.append(constant)
         for feature in features:

@@ -176,7 +176,7 @@ def _transpose(stage: Matrix, places: Integers, rows: Integers, matrix: Matrix) 
 
 
 @njit(**OPTIONS)
-def _run_step(
+def run_step(
     program: Table, k: int, registers: Matrix, columns: Matrix, rows: tuple[int, int]
 ) -> Column:
     """Execute instruction k of a segment; return the column that it made."""
@@ -212,7 +212,7 @@ def _compile(source: int) -> tuple[Callable[..., int], Callable[..., int]]:
         for part in range(len(bounds) - 1):
             low, high = bounds[part], bounds[part + 1]
             for k in range(len(steps)):
-                values = _run_step(program, k, registers, columns, (low, high))
+                values = run_step(program, k, registers, columns, (low, high))
                 if steps[k, FEATURE] >= 0:
                     own = stage[steps[k, FEATURE], : high - low]
                     _emit(values, steps[k, WARM_UP], LARGEST_SINGLE, own)
@@ -230,7 +230,7 @@ def _compile(source: int) -> tuple[Callable[..., int], Callable[..., int]]:
         for part in range(len(bounds) - 1):
             low, high = bounds[part], bounds[part + 1]
             for k in range(len(steps)):
-                values = _run_step(program, k, registers, columns, (low, high))
+                values = run_step(program, k, registers, columns, (low, high))
                 if steps[k, FEATURE] >= 0:
                     own = wide[steps[k, FEATURE], first + low : first + high]
                     _emit(values, steps[k, WARM_UP], LARGEST_DOUBLE, own)

@@ -74,13 +74,13 @@ _RECURSIVE = {EXPONENTIAL, PRODUCT}
 
 
 def bars_needed(operation: str, n_bars: int) -> int:
-    """Return how many values of each input, the newest included, one value is made of."""
+    """Return how many values of each input, the newest included, one value is made of.
+
+    A recursive operation reads one value of its inputs, and its own of the bar before: two rows.
+    """
     code = CODES[operation]
     if code in _SHIFTED:
         return n_bars + 1
-    return max(n_bars, 1) if code >= WINDOW_SUM and code not in _RECURSIVE else 1
-
-
-def is_recursive(operation: str) -> bool:
-    """Tell whether a value is made from the operation's own value of the bar before."""
-    return CODES[operation] in _RECURSIVE
+    if code in _RECURSIVE:
+        return 2
+    return max(n_bars, 1) if code >= WINDOW_SUM else 1

@@ -51,17 +51,15 @@ def members(groups: Integers, n_groups: int) -> tuple[Integers, Integers]:
 
 
 @njit(**OPTIONS)
-def group_mean(x: Column, groups: Integers, n_groups: int) -> Column:
-    """Return the mean of each row's group, NaN where the group has no value."""
+def group_mean(x: Column, groups: Integers, n_groups: int, out: Column) -> None:
+    """Write the mean of each row's group, NaN where the group has no value."""
     total, count = np.zeros(n_groups), np.zeros(n_groups)
     for i in range(len(x)):
         if x[i] - x[i] == 0.0:
             total[groups[i]] += x[i]
             count[groups[i]] += 1.0
-    out = np.empty(len(x))
     for i in range(len(x)):
         out[i] = total[groups[i]] / count[groups[i]]
-    return out
 
 
 @njit(**OPTIONS)

@@ -62,9 +62,7 @@ class Expression:
         return Expression("multiply_number", (self,), number=float(number))
 
     def __truediv__(self, other: "Expression | float") -> "Expression":
-        if isinstance(other, Expression):
-            return Expression("divide", (self, other))
-        return Expression("multiply_number", (self,), number=1.0 / other)
+        return _combine("divide", "over_number", self, other)
 
     def __rtruediv__(self, number: float) -> "Expression":
         return Expression("number_over", (self,), number=float(number))

@@ -11,4 +11,7 @@ Matrix = NDArray[np.floating[Any]]
 Table = tuple[Integers, NDArray[np.float64], int]
 
 # Without numpy's error model every division checks for zero, which keeps loops from vectorising.
-OPTIONS: Final[dict[str, Any]] = {"cache": True, "nogil": True, "error_model": "numpy"}
+OPTIONS: Final[dict[str, Any]] = {"nogil": True, "error_model": "numpy"}
+# For what Python calls. Numba's cache sees changes of the function's own file only, so a cached
+# function that calls kernels of other files must have their digest in its closure.
+ENTRY: Final[dict[str, Any]] = {"cache": True, **OPTIONS}

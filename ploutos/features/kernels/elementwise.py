@@ -84,9 +84,12 @@ def with_number(code: int, x: Column, number: float, out: Column, start: int) ->
     elif code == op.NUMBER_LESS:
         for i in range(start, rows):
             out[i] = number - x[i]
-    else:
+    elif code == op.NUMBER_OVER:
         for i in range(start, rows):
             out[i] = number / x[i]
+    else:
+        for i in range(start, rows):
+            out[i] = x[i] / number
 
 
 @njit(**OPTIONS)

@@ -17,7 +17,7 @@ import numpy as np
 from numba import njit
 
 from ploutos.features.kernels import opcodes as op
-from ploutos.features.kernels.arrays import OPTIONS, Column, Integers, Matrix, Table
+from ploutos.features.kernels.arrays import ENTRY, OPTIONS, Column, Integers, Matrix, Table
 from ploutos.features.kernels.elementwise import (
     arithmetic,
     bound,
@@ -195,7 +195,7 @@ def run_step(
 def _compile(source: int) -> tuple[Callable[..., int], Callable[..., int]]:
     """Compile the two entries. Numba's cache looks at one file only: `source` makes it see all."""
 
-    @njit(**OPTIONS)
+    @njit(**ENTRY)
     def run_rows(
         program: Table,
         columns: Matrix,
@@ -219,7 +219,7 @@ def _compile(source: int) -> tuple[Callable[..., int], Callable[..., int]]:
             _transpose(stage, places, rows[low:high], matrix)
         return source
 
-    @njit(**OPTIONS)
+    @njit(**ENTRY)
     def run_columns(
         program: Table, columns: Matrix, segments: tuple[Integers, int], wide: Matrix
     ) -> int:

@@ -27,6 +27,7 @@ ADD_NUMBER: Final = 48
 MULTIPLY_NUMBER: Final = 49
 NUMBER_LESS: Final = 50
 NUMBER_OVER: Final = 51
+OVER_NUMBER: Final = 52
 
 AT_LEAST: Final = 64
 AT_MOST: Final = 65

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from numba import njit
 
-from ploutos.features.kernels.arrays import OPTIONS, Column, Integers, Matrix, Table
+from ploutos.features.kernels.arrays import ENTRY, OPTIONS, Column, Integers, Matrix, Table
 from ploutos.features.kernels.machine import (
     CODE,
     FEATURE,
@@ -79,7 +79,7 @@ def _next_value(program: Table, k: int, needs: Integers, line: Column, layout: L
 
 
 def _compile(source: int) -> tuple[Callable[..., int], Callable[..., int]]:
-    @njit(**OPTIONS)
+    @njit(**ENTRY)
     def remember(
         program: Table, columns: Matrix, bounds: Integers, layout: Layout, tails: Matrix
     ) -> int:
@@ -93,7 +93,7 @@ def _compile(source: int) -> tuple[Callable[..., int], Callable[..., int]]:
             _keep_all(columns[:, low:high], registers[:, : high - low], layout, tails[part])
         return source
 
-    @njit(**OPTIONS)
+    @njit(**ENTRY)
     def advance(
         program: Table,
         needs: Integers,

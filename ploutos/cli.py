@@ -3,6 +3,7 @@
 import json
 import sys
 import webbrowser
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -81,6 +82,48 @@ def features(
             if family in (None, row.family)
         ],
     )
+
+
+@app.command()
+def leaks(
+    reference: Annotated[
+        str, typer.Argument(help="`module:attribute` or `file.py:attribute`; FEATURES by default.")
+    ] = "ploutos.features.catalog:CATALOG",
+    bars: Annotated[int, typer.Option(min=20, help="Bars of each of three symbols.")] = 300,
+) -> None:
+    """Check features for look-ahead and short warm-ups at every row; name what leaks, and where.
+
+    The bars are synthetic. Exit code 1 where a feature leaks.
+    """
+    from ploutos.features.leaks import find_leaks, load_features  # noqa: PLC0415 - see `features`
+    from ploutos.market.config import SyntheticSource  # noqa: PLC0415
+    from ploutos.market.data import FetchTerms  # noqa: PLC0415
+    from ploutos.market.synthetic import fetch_synthetic  # noqa: PLC0415
+
+    rows = load_features(reference)
+    source = SyntheticSource(symbols=("SYN1", "SYN2", "SYN3"), n_bars=bars)
+    market = fetch_synthetic(source, FetchTerms("XNYS", datetime.now(UTC)))
+    found = find_leaks(rows, market.bars)
+    if not found:
+        Console().print(f"{len(rows)} features, {bars} rows each: no value knows what came later.")
+        return
+    _show(
+        "Leaks: the first of each feature and check",
+        ("feature", "check", "symbol", "closed at", "bars known", "with all bars", "with these"),
+        [
+            (
+                leak.feature,
+                leak.check,
+                leak.symbol,
+                str(leak.closed_at),
+                str(leak.bars_known),
+                str(leak.expected),
+                str(leak.received),
+            )
+            for leak in found
+        ],
+    )
+    sys.exit(1)
 
 
 @app.command()

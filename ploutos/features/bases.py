@@ -1,92 +1,56 @@
 """The columns that features are written in. In: bars as traded. Out: adjusted bars and bases.
 
-Prices are adjusted forward, so that no value depends on a later bar: with the factor 1 at a
+Prices are adjusted forward, so that no value depends on a later bar: with the factor 1 before a
 symbol's first bar,
 
     factor_t = factor_{t-1} * split_ratio_t * (1 + cash_dividend_t / close_t)
 
 and adjusted price = traded price * factor, adjusted volume = volume / product of the splits.
-The base columns are computed in stages; a stage sees the columns of those before it.
 """
 
 import polars as pl
 
-from ploutos.features.primitives import log_change, wilder
+from ploutos.features.expression import Expression, column, maximum, minimum
+from ploutos.features.primitives import running_product, universe_mean, wilder
 
-OPEN = pl.col("open")
-HIGH = pl.col("high")
-LOW = pl.col("low")
-CLOSE = pl.col("close")
-VOLUME = pl.col("volume")
-CLOSED_AT = pl.col("closed_at")
-PREVIOUS_CLOSE = pl.col("previous_close")
-LOG_RETURN = pl.col("log_return")
-TRUE_RANGE = pl.col("true_range")
-TYPICAL_PRICE = pl.col("typical_price")
-ATR = pl.col("atr_14")
-UNIVERSE_RETURN = pl.col("universe_return")
+_FACTOR = running_product(column("split_ratio") * (1.0 + column("cash_dividend") / column("close")))
+
+OPEN = column("open") * _FACTOR
+HIGH = column("high") * _FACTOR
+LOW = column("low") * _FACTOR
+CLOSE = column("close") * _FACTOR
+VOLUME = column("volume") / running_product(column("split_ratio"))
+ELAPSED_DAYS = column("elapsed_days")
+LOG_OPEN = OPEN.log()
+LOG_HIGH = HIGH.log()
+LOG_LOW = LOW.log()
+LOG_CLOSE = CLOSE.log()
+PREVIOUS_CLOSE = CLOSE.shift(1)
+LOG_RETURN = LOG_CLOSE.diff()
+TRUE_RANGE = maximum(HIGH, PREVIOUS_CLOSE) - minimum(LOW, PREVIOUS_CLOSE)
+TYPICAL_PRICE = (HIGH + LOW + CLOSE) / 3.0
+ATR = wilder(TRUE_RANGE, 14)
+UNIVERSE_RETURN = universe_mean(LOG_RETURN)
 
 # In 252 bars the weight of what came before falls to (13/14)^252 = 8e-9.
 WILDER_WARM_UP_BARS = 252
 
-_FACTOR = (pl.col("split_ratio") * (1.0 + pl.col("cash_dividend") / pl.col("close"))).cum_prod()
-_SHARE_FACTOR = pl.col("split_ratio").cum_prod()
-
-_OVER_SYMBOL: tuple[dict[str, pl.Expr], ...] = (
-    {
-        "bar": pl.int_range(pl.len(), dtype=pl.Int64),
-        "open": OPEN * _FACTOR,
-        "high": HIGH * _FACTOR,
-        "low": LOW * _FACTOR,
-        "close": CLOSE * _FACTOR,
-        "volume": VOLUME.fill_nan(None) / _SHARE_FACTOR,
-    },
-    {
-        "previous_close": CLOSE.shift(1),
-        "log_return": log_change(CLOSE, 1),
-        "true_range": (
-            pl.max_horizontal(HIGH, CLOSE.shift(1)) - pl.min_horizontal(LOW, CLOSE.shift(1))
-        ),
-        "typical_price": (HIGH + LOW + CLOSE) / 3.0,
-    },
-    {"atr_14": wilder(TRUE_RANGE, 14)},
-)
-_OVER_CLOSED_AT: dict[str, pl.Expr] = {"universe_return": LOG_RETURN.mean()}
-
-
-def add_bases(bars: pl.DataFrame) -> pl.DataFrame:
-    """Replace the traded columns by adjusted ones and add the base columns.
-
-    Parameters
-    ----------
-    bars
-        Bars as traded, sorted by (symbol, closed_at), no null prices.
-
-    Returns
-    -------
-    The same rows with `bar` (position within the symbol, from 0), adjusted open, high, low,
-    close (quote currency of the first bar), volume (shares of the first bar), `previous_close`,
-    `log_return`, `true_range`, `typical_price`, `atr_14` (Wilder) and `universe_return` (mean
-    log return of the symbols that have this bar). The first bar of a symbol has neither
-    previous close nor return; its true range is high - low.
-    """
-    for stage in _OVER_SYMBOL:
-        bars = bars.with_columns(
-            expression.over("symbol").alias(name) for name, expression in stage.items()
-        )
-    return bars.with_columns(
-        expression.over("closed_at").alias(name) for name, expression in _OVER_CLOSED_AT.items()
-    )
-
-
-def base_expressions() -> dict[str, pl.Expr]:
-    """Return every base column's expression by `stage.name`, for the catalog's digest."""
-    staged = {
-        f"{number}.{name}": expression
-        for number, stage in enumerate(_OVER_SYMBOL)
-        for name, expression in stage.items()
-    }
-    return staged | {f"universe.{name}": item for name, item in _OVER_CLOSED_AT.items()}
+# What a row written as a Polars expression may name. The first bar of a symbol has neither a
+# previous close nor a return; its true range is high - low.
+BASES: dict[str, Expression] = {
+    "open": OPEN,
+    "high": HIGH,
+    "low": LOW,
+    "close": CLOSE,
+    "volume": VOLUME,
+    "elapsed_days": ELAPSED_DAYS,
+    "previous_close": PREVIOUS_CLOSE,
+    "log_return": LOG_RETURN,
+    "true_range": TRUE_RANGE,
+    "typical_price": TYPICAL_PRICE,
+    "atr_14": ATR,
+    "universe_return": UNIVERSE_RETURN,
+}
 
 
 def carry_actions(bars: pl.DataFrame) -> pl.DataFrame:

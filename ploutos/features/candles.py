@@ -4,19 +4,19 @@ Null besides the warm-up: the shares of a bar's range where high = low. A patter
 range is 0 there.
 """
 
-import polars as pl
-
 from ploutos.features.bases import (
     ATR,
     CLOSE,
     HIGH,
+    LOG_CLOSE,
+    LOG_OPEN,
     LOW,
     OPEN,
-    PREVIOUS_CLOSE,
     WILDER_WARM_UP_BARS,
 )
+from ploutos.features.expression import Expression, maximum, minimum
 from ploutos.features.feature import Feature
-from ploutos.features.primitives import flag, position, ratio, rolling_mean
+from ploutos.features.primitives import position, ratio, rolling_mean
 
 _NISON = "Nison, Japanese Candlestick Charting Techniques (1991)"
 _BULKOWSKI = "Bulkowski, Encyclopedia of Candlestick Charts (2008)"
@@ -24,23 +24,23 @@ _BULKOWSKI = "Bulkowski, Encyclopedia of Candlestick Charts (2008)"
 _SLACK = 1.0 + 1e-9
 _RANGE = HIGH - LOW
 _BODY = CLOSE - OPEN
-_UPPER = HIGH - pl.max_horizontal(OPEN, CLOSE)
-_LOWER = pl.min_horizontal(OPEN, CLOSE) - LOW
+_UPPER = HIGH - maximum(OPEN, CLOSE)
+_LOWER = minimum(OPEN, CLOSE) - LOW
 _PREVIOUS_BODY = _BODY.shift(1)
-_TOP = pl.max_horizontal(OPEN, CLOSE)
-_BOTTOM = pl.min_horizontal(OPEN, CLOSE)
+_TOP = maximum(OPEN, CLOSE)
+_BOTTOM = minimum(OPEN, CLOSE)
 _TURNED = _BODY.sign() * _PREVIOUS_BODY.sign() < 0
 _ENGULFS = _TURNED & (_TOP.shift(1) <= _TOP) & (_BOTTOM.shift(1) >= _BOTTOM)
 _INSIDE_BODY = _TURNED & (_TOP.shift(1) > _TOP) & (_BOTTOM.shift(1) < _BOTTOM)
 
 
 def _row(
-    name: str, expression: pl.Expr, warm_up_bars: int, unit: str, formula: str, source: str
+    name: str, expression: Expression, warm_up_bars: int, unit: str, formula: str, source: str
 ) -> Feature:
     return Feature(name, "candles", expression, warm_up_bars, unit, formula, source)
 
 
-def _is_pin(long: pl.Expr, short: pl.Expr) -> pl.Expr:
+def _is_pin(long: Expression, short: Expression) -> Expression:
     slim = long * _SLACK >= 2.0 * _BODY.abs()
     return slim & (short <= 0.1 * _SLACK * _RANGE) & (_RANGE > 0)
 
@@ -48,7 +48,7 @@ def _is_pin(long: pl.Expr, short: pl.Expr) -> pl.Expr:
 FEATURES: tuple[Feature, ...] = (
     _row(
         "gap",
-        (OPEN / PREVIOUS_CLOSE).log(),
+        LOG_OPEN - LOG_CLOSE.shift(1),
         1,
         "log return",
         "ln(open / previous close)",
@@ -56,7 +56,7 @@ FEATURES: tuple[Feature, ...] = (
     ),
     _row(
         "intraday_return",
-        (CLOSE / OPEN).log(),
+        LOG_CLOSE - LOG_OPEN,
         0,
         "log return",
         "ln(close / open)",
@@ -97,7 +97,7 @@ FEATURES: tuple[Feature, ...] = (
     ),
     _row(
         "doji",
-        flag(_BODY.abs() <= 0.1 * _SLACK * _RANGE),
+        _BODY.abs() <= 0.1 * _SLACK * _RANGE,
         0,
         "0 or 1",
         "1 where |close - open| <= 0.1 (high - low)",
@@ -105,7 +105,7 @@ FEATURES: tuple[Feature, ...] = (
     ),
     _row(
         "hammer",
-        flag(_is_pin(_LOWER, _UPPER)),
+        _is_pin(_LOWER, _UPPER),
         0,
         "0 or 1",
         "1 where the lower shadow is >= 2 bodies, the upper <= 0.1 of the range, range > 0",
@@ -113,7 +113,7 @@ FEATURES: tuple[Feature, ...] = (
     ),
     _row(
         "shooting_star",
-        flag(_is_pin(_UPPER, _LOWER)),
+        _is_pin(_UPPER, _LOWER),
         0,
         "0 or 1",
         "1 where the upper shadow is >= 2 bodies, the lower <= 0.1 of the range, range > 0",
@@ -121,7 +121,7 @@ FEATURES: tuple[Feature, ...] = (
     ),
     _row(
         "engulfing",
-        flag(_ENGULFS) * _BODY.sign() + 0.0,
+        _ENGULFS * _BODY.sign() + 0.0,
         1,
         "-1, 0 or 1",
         "sign of the body where it turns and covers the previous body (equal edges count), else 0",
@@ -129,7 +129,7 @@ FEATURES: tuple[Feature, ...] = (
     ),
     _row(
         "harami",
-        flag(_INSIDE_BODY) * _BODY.sign() + 0.0,
+        _INSIDE_BODY * _BODY.sign() + 0.0,
         1,
         "-1, 0 or 1",
         "sign of the body where it turns and lies strictly inside the previous body, else 0",
@@ -137,7 +137,7 @@ FEATURES: tuple[Feature, ...] = (
     ),
     _row(
         "inside_bar",
-        flag((HIGH.shift(1) > HIGH) & (LOW.shift(1) < LOW)),
+        (HIGH.shift(1) > HIGH) & (LOW.shift(1) < LOW),
         1,
         "0 or 1",
         "1 where high < previous high and low > previous low",
@@ -145,7 +145,7 @@ FEATURES: tuple[Feature, ...] = (
     ),
     _row(
         "outside_bar",
-        flag((HIGH.shift(1) < HIGH) & (LOW.shift(1) > LOW)),
+        (HIGH.shift(1) < HIGH) & (LOW.shift(1) > LOW),
         1,
         "0 or 1",
         "1 where high > previous high and low < previous low",
@@ -153,7 +153,7 @@ FEATURES: tuple[Feature, ...] = (
     ),
     _row(
         "higher_high_share_10",
-        rolling_mean(flag(HIGH.shift(1) < HIGH), 10),
+        rolling_mean(HIGH.shift(1) < HIGH, 10),
         10,
         "[0, 1]",
         "share of the last 10 bars whose high is above that of the bar before",
@@ -161,7 +161,7 @@ FEATURES: tuple[Feature, ...] = (
     ),
     _row(
         "body_balance_5",
-        rolling_mean(ratio(_BODY, _RANGE).fill_null(0.0), 5),
+        rolling_mean(ratio(_BODY, _RANGE).fill_missing(0.0), 5),
         4,
         "[-1, 1]",
         "mean of the last 5 values of body, 0 where high = low",

@@ -16,10 +16,12 @@ from ploutos.features import (
     volatility,
     volume,
 )
-from ploutos.features.bases import base_expressions
+from ploutos.features.bases import BASES
 from ploutos.features.config import Family, FeatureConfig
+from ploutos.features.expression import Expression
 from ploutos.features.feature import MAX_WARM_UP_BARS, Feature
 from ploutos.features.macro import MACRO_CATALOG
+from ploutos.features.program import identity
 from ploutos.store import digest_json
 
 FAMILIES: tuple[str, ...] = get_args(Family)
@@ -77,9 +79,9 @@ def catalog_digest(config: FeatureConfig, features: tuple[Feature, ...] | None =
 
     Notes
     -----
-    Covers order, names, partitions, warm-ups and the serialised expressions of technical and
-    macro features and of the base columns. A Polars release that serialises expressions in
-    another way also changes it.
+    Covers order, names, partitions, warm-ups and the expressions of technical and macro features
+    and of the base columns. Where a row is a Polars expression, a Polars release that serialises
+    it in another way also changes the digest.
     """
     technical = select_features(config) if features is None else features
     return digest_json(
@@ -87,14 +89,15 @@ def catalog_digest(config: FeatureConfig, features: tuple[Feature, ...] | None =
             "technical": [_identity(feature) for feature in technical],
             "macro": [_identity(feature) for feature in MACRO_CATALOG],
             "macro_max_age_days": config.macro_max_age_days,
-            "bases": {
-                name: json.loads(expression.meta.serialize(format="json"))
-                for name, expression in base_expressions().items()
-            },
+            "bases": {name: identity([expression]) for name, expression in BASES.items()},
         }
     )
 
 
 def _identity(feature: Feature) -> list[object]:
-    expression = json.loads(feature.expression.meta.serialize(format="json"))
+    expression = (
+        identity([feature.expression])
+        if isinstance(feature.expression, Expression)
+        else json.loads(feature.expression.meta.serialize(format="json"))
+    )
     return [feature.name, feature.over, feature.warm_up_bars, expression]

@@ -5,40 +5,48 @@ relative returns 0. A symbol's first return after a missing bar spans the gap, t
 not. Null besides the warm-up: where the returns of the window are constant.
 """
 
-import polars as pl
-
-from ploutos.features.bases import LOG_RETURN, UNIVERSE_RETURN
+from ploutos.features.bases import LOG_CLOSE, LOG_RETURN, UNIVERSE_RETURN, VOLUME
+from ploutos.features.expression import Expression, when
 from ploutos.features.feature import Feature
-from ploutos.features.primitives import correlation, covariance, deviation, rolling_sum
+from ploutos.features.primitives import (
+    correlation,
+    covariance,
+    deviation,
+    rolling_max,
+    rolling_mean,
+    rolling_sum,
+    universe_rank,
+)
 
 _SHARPE = "Sharpe, Capital Asset Prices (1964), the universe's mean as the market"
 
 
 def _row(
-    name: str, expression: pl.Expr, warm_up_bars: int, unit: str, formula: str, source: str
+    name: str, expression: Expression, warm_up_bars: int, unit: str, formula: str, source: str
 ) -> Feature:
     return Feature(name, "cross_section", expression, warm_up_bars, unit, formula, source)
 
 
-def _rank(ranked: str, warm_up_bars: int) -> Feature:
-    x = pl.col(ranked)
-    return Feature(
+def _rank(ranked: str, x: Expression, warm_up_bars: int) -> Feature:
+    return _row(
         f"{ranked}_rank",
-        "cross_section",
-        (x.rank("average") - 0.5) / x.count(),
+        universe_rank(x),
         warm_up_bars,
         "(0, 1)",
         f"(average rank of {ranked} among the symbols of the bar - 0.5) / their number",
         "Asness, Moskowitz and Pedersen, Value and Momentum Everywhere (2013)",
-        over="closed_at",
     )
 
 
 FEATURES: tuple[Feature, ...] = (
-    _rank("momentum_21", 21),
-    _rank("momentum_252_21", 252),
-    _rank("volatility_21", 21),
-    _rank("relative_volume_20", 19),
+    _rank("momentum_21", LOG_CLOSE.diff(21), 21),
+    _rank("momentum_252_21", LOG_CLOSE.diff(231).shift(21), 252),
+    _rank("volatility_21", deviation(LOG_RETURN, 21), 21),
+    _rank(
+        "relative_volume_20",
+        when(rolling_max(VOLUME, 20) > 0, VOLUME / rolling_mean(VOLUME, 20)),
+        19,
+    ),
     _row(
         "relative_return",
         LOG_RETURN - UNIVERSE_RETURN,
@@ -73,7 +81,7 @@ FEATURES: tuple[Feature, ...] = (
     ),
     _row(
         "beta_63",
-        covariance(LOG_RETURN, UNIVERSE_RETURN, 63) / deviation(UNIVERSE_RETURN, 63).pow(2),
+        covariance(LOG_RETURN, UNIVERSE_RETURN, 63) / deviation(UNIVERSE_RETURN, 63).square(),
         63,
         "dimensionless",
         "covariance of log return and universe mean log return / variance of the latter, 63 bars",

@@ -1,28 +1,25 @@
 """The engine: evaluates catalog rows on bars. In: bars as traded. Out: one column per feature.
 
-Each expression of a select holds exactly one `.over`, so that Polars builds the groups once.
-Features over the symbols of a bar come after, and read the masked features of the bars.
+Rows written as `Expression` are one program for the compiled machine. Rows written as Polars
+expressions are evaluated by Polars, on the columns of the machine that they name.
 """
 
-import polars as pl
+from collections.abc import Sequence
 
-from ploutos.errors import FeatureError
-from ploutos.features.bases import add_bases
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ploutos.features.bars import read_bars
+from ploutos.features.bases import BASES
 from ploutos.features.catalog import CATALOG, check_catalog, select_features
 from ploutos.features.config import FeatureConfig
-from ploutos.features.feature import Feature
+from ploutos.features.evaluate import Columns, Segments, evaluate_columns, evaluate_rows
+from ploutos.features.expression import Expression
+from ploutos.features.feature import Feature, outputs_of
+from ploutos.features.program import Output
 
-BAR_COLUMNS: tuple[str, ...] = (
-    "symbol",
-    "closed_at",
-    "open",
-    "high",
-    "low",
-    "close",
-    "volume",
-    "split_ratio",
-    "cash_dividend",
-)
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 def compute_features(
@@ -56,65 +53,132 @@ def compute_features(
     """
     wanted = select_features(config) if features is None else features
     check_catalog(wanted)
-    _check_bars(bars)
-    by_symbol, across = _plan(wanted)
-    frame = add_bases(bars.select(BAR_COLUMNS))
-    frame = _evaluate(frame, by_symbol)
-    frame = _evaluate(frame, across)
-    return frame.select("symbol", "closed_at", *(feature.name for feature in wanted))
+    columns, segments = read_bars(bars)
+    compiled = [feature for feature in wanted if isinstance(feature.expression, Expression)]
+    computed = evaluate_columns(columns, segments, outputs_of(compiled))
+    by_name = dict(zip((feature.name for feature in compiled), computed, strict=True))
+    by_name |= _polars_columns(bars, columns, segments, wanted)
+    added = pl.DataFrame({feature.name: by_name[feature.name] for feature in wanted})
+    return bars.select("symbol", "closed_at").hstack(added.with_columns(pl.all().fill_nan(None)))
 
 
-def _plan(wanted: tuple[Feature, ...]) -> tuple[list[Feature], list[Feature]]:
-    """Split into features over a symbol's bars (with those only read by others) and the rest."""
-    names = {feature.name for feature in wanted}
-    across = [feature for feature in wanted if feature.over == "closed_at"]
-    read = {name for feature in across for name in feature.expression.meta.root_names()}
-    by_symbol = [feature for feature in wanted if feature.over == "symbol"]
-    by_symbol += [
-        feature for feature in CATALOG if feature.name in read and feature.name not in names
+def compute_matrix(
+    bars: pl.DataFrame,
+    features: tuple[Feature, ...],
+    target: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None,
+) -> NDArray[np.float32]:
+    """Compute features straight into a row-major matrix: what a panel is made of.
+
+    Parameters
+    ----------
+    bars
+        As `compute_features` takes them.
+    features
+        The rows of the catalog to compute, one column each.
+    target
+        A (rows, F) matrix to write into, and for each bar its row there; rows that no bar has are
+        left alone. Without it, a new matrix with one row per bar is made.
+
+    Returns
+    -------
+    The matrix, float32: the values of `compute_features` rounded, NaN where those are null or
+    beyond float32.
+
+    Raises
+    ------
+    FeatureError
+        As `compute_features`.
+    """
+    check_catalog(features)
+    columns, segments = read_bars(bars)
+    matrix, rows = target or (
+        np.empty((bars.height, len(features)), np.float32),
+        np.arange(bars.height),
+    )
+    compiled = [
+        place for place, one in enumerate(features) if isinstance(one.expression, Expression)
     ]
-    return by_symbol, across
+    outputs = outputs_of(features)
+    evaluate_rows(columns, segments, outputs, np.array(compiled, np.int64), (matrix, rows))
+    place_of = {feature.name: place for place, feature in enumerate(features)}
+    for name, values in _polars_columns(bars, columns, segments, features).items():
+        matrix[rows, place_of[name]] = np.where(np.abs(values) <= _LARGEST, values, np.nan)
+    return matrix
 
 
-def _evaluate(frame: pl.DataFrame, features: list[Feature]) -> pl.DataFrame:
-    frame = frame.with_columns(
-        feature.expression.cast(pl.Float64).over(feature.over).alias(feature.name)
+def adjusted_closes(bars: pl.DataFrame) -> NDArray[np.float64]:
+    """Return the close of each bar adjusted forward for splits and dividends.
+
+    Raises
+    ------
+    FeatureError
+        As `compute_features`.
+    """
+    columns, segments = read_bars(bars)
+    return evaluate_columns(columns, segments, [Output(BASES["close"])])[0]
+
+
+def _polars_columns(
+    bars: pl.DataFrame, columns: Columns, segments: Segments, features: Sequence[Feature]
+) -> dict[str, NDArray[np.float64]]:
+    """Evaluate the rows that are Polars expressions; null and infinite become NaN."""
+    rows = [feature for feature in features if isinstance(feature.expression, pl.Expr)]
+    computed = calendar_columns(segments, [row for row in rows if row.over == "instant"])
+    rows = [feature for feature in rows if feature.over != "instant"]
+    if not rows:
+        return computed
+    frame = _frame_of_bases(bars, columns, segments, features)
+    for over in ("symbol", "closed_at"):
+        own = [feature for feature in rows if feature.over == over]
+        frame = frame.with_columns(
+            feature.expression.cast(pl.Float64).over(over).alias(feature.name)
+            for feature in own
+            if isinstance(feature.expression, pl.Expr)
+        ).with_columns(
+            pl.when((pl.col("bar") >= feature.warm_up_bars) & pl.col(feature.name).is_finite())
+            .then(pl.col(feature.name))
+            .alias(feature.name)
+            for feature in own
+        )
+    return computed | {feature.name: frame[feature.name].to_numpy() for feature in rows}
+
+
+def _frame_of_bases(
+    bars: pl.DataFrame, columns: Columns, segments: Segments, features: Sequence[Feature]
+) -> pl.DataFrame:
+    """Return the columns that Polars rows name: bases, compiled features, and the bar's number."""
+    named = {
+        name
         for feature in features
+        if isinstance(feature.expression, pl.Expr)
+        for name in feature.expression.meta.root_names()
+    }
+    known = {name: Output(expression) for name, expression in BASES.items()}
+    compiled = [one for one in (*CATALOG, *features) if isinstance(one.expression, Expression)]
+    known |= dict(zip((one.name for one in compiled), outputs_of(compiled), strict=True))
+    wanted = [name for name in sorted(named) if name in known]
+    values = evaluate_columns(columns, segments, [known[name] for name in wanted])
+    lengths = np.diff(segments.bounds)
+    number = np.arange(bars.height) - np.repeat(segments.bounds[:-1], lengths)
+    return bars.select("symbol", "closed_at").with_columns(
+        pl.Series("bar", number),
+        *(pl.Series(name, own).fill_nan(None) for name, own in zip(wanted, values, strict=True)),
     )
-    return frame.with_columns(
-        pl.when((pl.col("bar") >= feature.warm_up_bars) & pl.col(feature.name).is_finite())
-        .then(pl.col(feature.name))
-        .alias(feature.name)
+
+
+def calendar_columns(
+    segments: Segments, features: Sequence[Feature]
+) -> dict[str, NDArray[np.float64]]:
+    """Evaluate rows that depend on the instant alone, once per distinct instant."""
+    if not features:
+        return {}
+    distinct, places = segments.groups()
+    clock = pl.DataFrame({"closed_at": distinct}).with_columns(
+        pl.col("closed_at").cast(pl.Datetime("ns", "UTC"))
+    )
+    computed = clock.select(
+        feature.expression.cast(pl.Float64).alias(feature.name)
         for feature in features
+        if isinstance(feature.expression, pl.Expr)
     )
-
-
-def _check_bars(bars: pl.DataFrame) -> None:
-    missing = [name for name in BAR_COLUMNS if name not in bars.columns]
-    if missing:
-        raise FeatureError(
-            f"bars: missing columns {missing}; received {bars.columns}. Names are lower case."
-        )
-    same_symbol = pl.col("symbol") == pl.col("symbol").shift(1)
-    unsorted = bars.select("symbol", "closed_at").filter(
-        (pl.col("symbol") < pl.col("symbol").shift(1))
-        | (same_symbol & (pl.col("closed_at") <= pl.col("closed_at").shift(1)))
-    )
-    if unsorted.height:
-        symbol, closed_at = unsorted.row(0)
-        raise FeatureError(
-            f"bars must be sorted by (symbol, closed_at) without duplicates; the row of {symbol} "
-            f"at {closed_at} is out of order"
-        )
-    prices = ("open", "high", "low", "close")
-    sound = pl.all_horizontal(
-        (pl.col(name).is_finite() & (pl.col(name) > 0.0)).fill_null(False) for name in prices
-    )
-    unsound = bars.filter(~sound)
-    if unsound.height:
-        row = unsound.row(0, named=True)
-        raise FeatureError(
-            f"bars: prices must be positive finite numbers; {row['symbol']} at {row['closed_at']} "
-            f"has { ({name: row[name] for name in prices}) }. Remove the row: a missing bar is an "
-            "absent row."
-        )
+    return {name: computed[name].to_numpy()[places] for name in computed.columns}

@@ -1,9 +1,13 @@
 """What a catalog row is. In: nothing. Out: the frozen `Feature`, the unit of the catalog."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 import polars as pl
+
+from ploutos.features.expression import Expression
+from ploutos.features.program import Output
 
 MAX_WARM_UP_BARS = 252
 
@@ -19,8 +23,9 @@ class Feature:
     family
         The file under `ploutos/features/` that holds it.
     expression
-        Polars expression without `.over`. It may name the adjusted bar columns and the base
-        columns of `ploutos.features.bases`; with `over="closed_at"` other features as well.
+        An `Expression` over the bases of `ploutos.features.bases`, which the compiled machine
+        computes; or a Polars expression without `.over` that names the bases (`pl.col("close")`
+        is the adjusted close), for what no primitive says, at the speed of Polars.
     warm_up_bars
         Number of leading bars of a symbol at which the value is null, 0 to 252. After them the
         value does not depend on where the history starts (relative error below 1e-6).
@@ -31,14 +36,25 @@ class Feature:
     source
         Paper, book or rule that the formula comes from.
     over
-        The partition it is computed in: the bars of one symbol, or the symbols of one bar.
+        Where a Polars expression is evaluated: over the bars of one symbol, over the symbols of one
+        bar (it may then name other features), or over the distinct instants, where it may read
+        `closed_at` only.
     """
 
     name: str
     family: str
-    expression: pl.Expr
+    expression: Expression | pl.Expr
     warm_up_bars: int
     unit: str
     formula: str
     source: str
-    over: Literal["symbol", "closed_at"] = "symbol"
+    over: Literal["symbol", "closed_at", "instant"] = "symbol"
+
+
+def outputs_of(features: Iterable[Feature]) -> list[Output]:
+    """Return what the machine is to compute for the rows that it can compute."""
+    return [
+        Output(feature.expression, feature.warm_up_bars)
+        for feature in features
+        if isinstance(feature.expression, Expression)
+    ]

@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from ploutos.errors import FeatureError
 from ploutos.features.config import FeatureConfig
-from ploutos.features.feature import Feature
+from ploutos.features.evaluate import Segments, evaluate_columns
+from ploutos.features.expression import Expression, column, when
+from ploutos.features.feature import Feature, outputs_of
 from ploutos.features.primitives import (
     deviation,
-    log_change,
     percentile,
     rolling_mean,
+    rolling_median,
     terciles,
     zscore,
 )
@@ -25,21 +27,22 @@ from ploutos.features.primitives import (
 MACRO_SERIES: tuple[str, ...] = ("VIX", "TNX", "DXY")
 
 _NS_PER_DAY = 86_400_000_000_000
-_VALUE = pl.col("value")
+_VALUE = when(column("value") > 0.0, column("value"))
+_LOG_VALUE = _VALUE.log()
 _RANK = percentile(_VALUE, 252)
 
 
 def _rows(series: str) -> tuple[Feature, ...]:
     prefix = series.lower()
 
-    def row(name: str, expression: pl.Expr, warm_up: int, unit: str, formula: str) -> Feature:
+    def row(name: str, expression: Expression, warm_up: int, unit: str, formula: str) -> Feature:
         source = f"{series}, on its own observations"
         return Feature(f"{prefix}_{name}", "macro", expression, warm_up, unit, formula, source)
 
     return (
         row(
             "level",
-            (_VALUE / _VALUE.rolling_median(252)).log(),
+            (_VALUE / rolling_median(_VALUE, 252)).log(),
             251,
             "log ratio",
             "ln(value / median of the last 252)",
@@ -57,7 +60,7 @@ def _rows(series: str) -> tuple[Feature, ...]:
         *(
             row(
                 f"change_{n}",
-                log_change(_VALUE, n),
+                _LOG_VALUE.diff(n),
                 n,
                 "log ratio",
                 f"ln(value / value {n} observations ago)",
@@ -77,7 +80,7 @@ def _rows(series: str) -> tuple[Feature, ...]:
         row("rank_252", _RANK, 251, "(0, 1)", "mid-rank among the last 252, (rank - 0.5) / 252"),
         row(
             "volatility_20",
-            deviation(log_change(_VALUE, 1), 20),
+            deviation(_LOG_VALUE.diff(1), 20),
             20,
             "log ratio per observation",
             "sample deviation of the last 20 log changes",
@@ -142,23 +145,15 @@ def _join_series(
     released_at = _nanoseconds(observations["released_at"])
     if (np.diff(released_at) == 0).any():
         raise FeatureError(f"macro series {series}: two values are released at the same instant")
-    values = observations.select(
-        "value", pl.int_range(pl.len(), dtype=pl.Int64).alias("observation")
-    ).with_columns(pl.when(pl.col("value") > 0.0).then(pl.col("value")).alias("value"))
-    computed = values.with_columns(row.expression.alias(row.name) for row in rows).select(
-        pl.when((pl.col("observation") >= row.warm_up_bars) & pl.col(row.name).is_finite())
-        .then(pl.col(row.name))
-        .alias(row.name)
-        for row in rows
-    )
+    values = {"value": observations["value"].cast(pl.Float64).to_numpy()}
+    segments = Segments(np.array([0, len(released_at)]), released_at)
+    computed = evaluate_columns(values, segments, outputs_of(rows))
     newest = np.searchsorted(released_at, decided_at, side="right") - 1
     age = decided_at - released_at[np.maximum(newest, 0)]
     known = (newest >= 0) & (age <= config.macro_max_age_days * _NS_PER_DAY)
-    taken = computed[np.maximum(newest, 0).tolist()] if len(newest) else computed.clear()
-    mask = pl.Series("known", known)
+    taken = np.where(known, computed[:, np.maximum(newest, 0)], np.nan)
     return [
-        taken.select(pl.when(mask).then(pl.col(row.name)).alias(row.name)).to_series()
-        for row in rows
+        pl.Series(row.name, values).fill_nan(None) for row, values in zip(rows, taken, strict=True)
     ]
 
 

@@ -1,30 +1,41 @@
 """Mean-reversion features: distance from a local centre. In: adjusted bars. Out: catalog rows.
 
-Null besides the warm-up: where the window is constant (its range is below 1e-9 of its level), and
-`vwap_distance_20` where nothing was traded in the window.
+Null besides the warm-up: where the window is constant (its deviation is below 1e-9 of its level),
+and `vwap_distance_20` where nothing was traded in the window.
 """
 
-import polars as pl
-
-from ploutos.features.bases import ATR, CLOSE, LOG_RETURN, TYPICAL_PRICE, VOLUME
+from ploutos.features.bases import (
+    ATR,
+    CLOSE,
+    LOG_RETURN,
+    TYPICAL_PRICE,
+    VOLUME,
+    WILDER_WARM_UP_BARS,
+)
+from ploutos.features.expression import Expression, when
 from ploutos.features.feature import Feature
 from ploutos.features.primitives import (
     deviation,
     mean_absolute_deviation,
     relative_strength,
+    rolling_max,
     rolling_mean,
+    rolling_median,
     rolling_sum,
-    varies,
     zscore,
 )
 
 _SIGMA = deviation(CLOSE, 20, ddof=0)
 _MEAN = rolling_mean(CLOSE, 20)
+_PERCENT_B = 0.5 + (CLOSE - _MEAN) / (4.0 * _SIGMA)
+_CALM = 1.0 - 2.0 * _PERCENT_B.at_least(0.0).at_most(1.0)
+_OVERSOLD = 1.0 - 2.0 * relative_strength(CLOSE, 14)
+_WITH_TREND = (rolling_mean(CLOSE, 50) - rolling_mean(CLOSE, 200)).sign()
 _BOLLINGER = "Bollinger, Bollinger on Bollinger Bands (2001)"
 
 
 def _row(
-    name: str, expression: pl.Expr, warm_up_bars: int, unit: str, formula: str, source: str
+    name: str, expression: Expression, warm_up_bars: int, unit: str, formula: str, source: str
 ) -> Feature:
     return Feature(name, "mean_reversion", expression, warm_up_bars, unit, formula, source)
 
@@ -45,7 +56,7 @@ FEATURES: tuple[Feature, ...] = (
     _zscore(60),
     _row(
         "bollinger_percent_b_20",
-        0.5 + (CLOSE - _MEAN) / (4.0 * _SIGMA),
+        _PERCENT_B,
         19,
         "dimensionless, 0 and 1 at the bands",
         "(close - lower) / (upper - lower), bands = SMA20 -/+ 2 population deviations of 20 closes",
@@ -61,9 +72,10 @@ FEATURES: tuple[Feature, ...] = (
     ),
     _row(
         "cci_20",
-        pl.when(varies(TYPICAL_PRICE, 20)).then(
+        when(
+            deviation(TYPICAL_PRICE, 20) > 0,
             (TYPICAL_PRICE - rolling_mean(TYPICAL_PRICE, 20))
-            / (1.5 * mean_absolute_deviation(TYPICAL_PRICE, 20))
+            / (1.5 * mean_absolute_deviation(TYPICAL_PRICE, 20)),
         ),
         19,
         "hundreds of CCI points",
@@ -80,8 +92,9 @@ FEATURES: tuple[Feature, ...] = (
     ),
     _row(
         "vwap_distance_20",
-        pl.when(VOLUME.rolling_max(20) > 0).then(
-            CLOSE * rolling_sum(VOLUME, 20) / rolling_sum(TYPICAL_PRICE * VOLUME, 20) - 1.0
+        when(
+            rolling_max(VOLUME, 20) > 0,
+            CLOSE * rolling_sum(VOLUME, 20) / rolling_sum(TYPICAL_PRICE * VOLUME, 20) - 1.0,
         ),
         19,
         "fraction",
@@ -90,8 +103,8 @@ FEATURES: tuple[Feature, ...] = (
     ),
     _row(
         "median_distance_20",
-        (CLOSE - CLOSE.rolling_median(20)) / ATR,
-        252,
+        (CLOSE - rolling_median(CLOSE, 20)) / ATR,
+        WILDER_WARM_UP_BARS,
         "ATR14",
         "(close - median of the last 20 closes) / ATR14",
         "Robust location with Wilder's range as scale",
@@ -103,5 +116,14 @@ FEATURES: tuple[Feature, ...] = (
         "standard deviations",
         "(log return - mean of 21) / sample deviation of 21 log returns",
         "Standard score",
+    ),
+    _row(
+        "entry_score",
+        (_OVERSOLD + _CALM + _WITH_TREND) / 3.0,
+        WILDER_WARM_UP_BARS,
+        "[-1, 1]",
+        "mean of 1 - 2 RSI14, 1 - 2 %B20 (%B within 0 and 1) and sign(SMA50 - SMA200): 1 is a "
+        "deep dip in an up trend",
+        "Buying pullbacks in a trend: Connors and Alvarez (2009), with Bollinger's bands",
     ),
 )

@@ -3,31 +3,32 @@
 Null besides the warm-up: an oscillator whose window has no range or no movement at all.
 """
 
-import polars as pl
-
 from ploutos.features.bases import (
     CLOSE,
     HIGH,
+    LOG_CLOSE,
     LOG_RETURN,
     LOW,
     PREVIOUS_CLOSE,
     TRUE_RANGE,
     WILDER_WARM_UP_BARS,
 )
+from ploutos.features.expression import Expression, minimum
 from ploutos.features.feature import Feature
 from ploutos.features.primitives import (
     ema,
-    log_change,
     position,
     ratio,
     relative_strength,
+    rolling_max,
     rolling_mean,
+    rolling_min,
     rolling_sum,
 )
 
 _RSI = relative_strength(CLOSE, 14)
-_STOCHASTIC = position(CLOSE, LOW.rolling_min(14), HIGH.rolling_max(14))
-_BUYING_PRESSURE = CLOSE - pl.min_horizontal(LOW, PREVIOUS_CLOSE)
+_STOCHASTIC = position(CLOSE, rolling_min(LOW, 14), rolling_max(HIGH, 14))
+_BUYING_PRESSURE = CLOSE - minimum(LOW, PREVIOUS_CLOSE)
 _TRIPLE_EMA = ema(ema(ema(CLOSE, 15), 15), 15)
 _JEGADEESH = "Jegadeesh and Titman, Returns to Buying Winners and Selling Losers (1993)"
 _WILDER = "Wilder, New Concepts in Technical Trading Systems (1978)"
@@ -35,7 +36,7 @@ _LANE = "Lane, Lane's Stochastics (1984)"
 
 
 def _row(
-    name: str, expression: pl.Expr, warm_up_bars: int, unit: str, formula: str, source: str
+    name: str, expression: Expression, warm_up_bars: int, unit: str, formula: str, source: str
 ) -> Feature:
     return Feature(name, "momentum", expression, warm_up_bars, unit, formula, source)
 
@@ -43,7 +44,7 @@ def _row(
 def _momentum(n_bars: int) -> Feature:
     return _row(
         f"momentum_{n_bars}",
-        log_change(CLOSE, n_bars),
+        LOG_CLOSE.diff(n_bars),
         n_bars,
         "log return",
         f"ln(close / close {n_bars} bars ago)",
@@ -51,11 +52,11 @@ def _momentum(n_bars: int) -> Feature:
     )
 
 
-def _window_position(x: pl.Expr, n_bars: int) -> pl.Expr:
-    return position(x, x.rolling_min(n_bars), x.rolling_max(n_bars))
+def _window_position(x: Expression, n_bars: int) -> Expression:
+    return position(x, rolling_min(x, n_bars), rolling_max(x, n_bars))
 
 
-def _pressure(n_bars: int) -> pl.Expr:
+def _pressure(n_bars: int) -> Expression:
     return ratio(rolling_sum(_BUYING_PRESSURE, n_bars), rolling_sum(TRUE_RANGE, n_bars))
 
 
@@ -63,7 +64,7 @@ FEATURES: tuple[Feature, ...] = (
     *(_momentum(n_bars) for n_bars in (1, 5, 10, 21, 63, 126)),
     _row(
         "momentum_252_21",
-        (CLOSE.shift(21) / CLOSE.shift(252)).log(),
+        LOG_CLOSE.diff(231).shift(21),
         252,
         "log return",
         "ln(close 21 bars ago / close 252 bars ago): a year without its last month",
@@ -71,7 +72,7 @@ FEATURES: tuple[Feature, ...] = (
     ),
     _row(
         "acceleration_10",
-        log_change(CLOSE, 10) - log_change(CLOSE, 10).shift(10),
+        LOG_CLOSE.diff(10).diff(10),
         20,
         "log return",
         "log return of the last 10 bars less that of the 10 before",
@@ -144,9 +145,9 @@ FEATURES: tuple[Feature, ...] = (
     ),
     _row(
         "gain_share_21",
-        ratio(
-            rolling_sum(LOG_RETURN.clip(lower_bound=0.0), 21), rolling_sum(LOG_RETURN.abs(), 21)
-        ).clip(0.0, 1.0),
+        ratio(rolling_sum(LOG_RETURN.at_least(0.0), 21), rolling_sum(LOG_RETURN.abs(), 21)).at_most(
+            1.0
+        ),
         21,
         "[0, 1]",
         "sum of the positive log returns of 21 bars / sum of all magnitudes",

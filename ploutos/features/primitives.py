@@ -1,121 +1,161 @@
 """Rolling and recursive primitives, one implementation each. In: expressions. Out: expressions.
 
-None holds an `.over`: the engine puts exactly one around each feature. A window of n bars is null
-until n values are there. A quotient whose denominator vanishes is null, never infinite: the
-guards look at the window's exact minimum and maximum, because a rolling sum that has seen large
-values may keep a residue where the exact answer is zero.
+A window of n bars is missing until n values are there, and while one of them is missing. A
+quotient whose denominator vanishes is missing, never infinite. The kernels behind the names are
+in `ploutos.features.kernels`; all of them are compiled once and shared by every catalog row.
 """
 
-from collections.abc import Sequence
-
-import polars as pl
-
-RELATIVE_TINY = 1e-9
+from ploutos.features.expression import Expression, window
 
 
-def rolling_mean(x: pl.Expr, n_bars: int) -> pl.Expr:
+def rolling_mean(x: Expression, n_bars: int) -> Expression:
     """Return the mean of the last `n_bars` values."""
-    return x.rolling_mean(n_bars)
+    return window("window_sum", n_bars, x, number=1.0 / n_bars)
 
 
-def rolling_sum(x: pl.Expr, n_bars: int) -> pl.Expr:
+def rolling_sum(x: Expression, n_bars: int) -> Expression:
     """Return the sum of the last `n_bars` values."""
-    return x.rolling_sum(n_bars)
+    return window("window_sum", n_bars, x, number=1.0)
 
 
-def ratio(numerator: pl.Expr, denominator: pl.Expr) -> pl.Expr:
-    """Return numerator / denominator, null where the denominator is not positive."""
-    return pl.when(denominator > 0.0).then(numerator / denominator)
+def rolling_max(x: Expression, n_bars: int) -> Expression:
+    """Return the largest of the last `n_bars` values."""
+    return window("window_maximum", n_bars, x)
 
 
-def log_change(x: pl.Expr, n_bars: int) -> pl.Expr:
-    """Return ln(x_t / x_{t-n})."""
-    return (x / x.shift(n_bars)).log()
+def rolling_min(x: Expression, n_bars: int) -> Expression:
+    """Return the smallest of the last `n_bars` values."""
+    return window("window_minimum", n_bars, x)
 
 
-def varies(x: pl.Expr, n_bars: int) -> pl.Expr:
-    """Tell whether the window's range exceeds 1e-9 of its largest magnitude."""
-    highest, lowest = x.rolling_max(n_bars), x.rolling_min(n_bars)
-    return highest - lowest > RELATIVE_TINY * pl.max_horizontal(highest.abs(), lowest.abs())
+def rolling_median(x: Expression, n_bars: int) -> Expression:
+    """Return the median of the last `n_bars` values."""
+    return window("window_median", n_bars, x)
 
 
-def deviation(x: pl.Expr, n_bars: int, ddof: int = 1) -> pl.Expr:
-    """Return the standard deviation of the window, null where the window is constant."""
-    return pl.when(varies(x, n_bars)).then(x.rolling_std(n_bars, ddof=ddof))
+def age_of_max(x: Expression, n_bars: int) -> Expression:
+    """Return how many bars ago the largest of the window was, the newest of several equal."""
+    return window("window_age", n_bars, x)
 
 
-def zscore(x: pl.Expr, n_bars: int) -> pl.Expr:
-    """Return (x - mean) / sample deviation of the window, null where the window is constant."""
-    return (x - x.rolling_mean(n_bars)) / deviation(x, n_bars)
+def ratio(numerator: Expression, denominator: Expression) -> Expression:
+    """Return numerator / denominator, missing where the denominator is not positive."""
+    return Expression("ratio", (numerator, denominator))
 
 
-def position(x: pl.Expr, lowest: pl.Expr, highest: pl.Expr) -> pl.Expr:
-    """Return (x - lowest) / (highest - lowest), null where the range is zero."""
+def deviation(x: Expression, n_bars: int, ddof: int = 1) -> Expression:
+    """Return the standard deviation of the window, missing where the window is constant.
+
+    Constant means a deviation below 1e-9 of the window's root mean square.
+    """
+    return window("window_deviation", n_bars, x, number=float(ddof))
+
+
+def zscore(x: Expression, n_bars: int) -> Expression:
+    """Return (x - mean) / sample deviation of the window, missing where it is constant."""
+    return (x - rolling_mean(x, n_bars)) / deviation(x, n_bars)
+
+
+def skewness(x: Expression, n_bars: int) -> Expression:
+    """Return third central moment / population deviation^3, missing where constant."""
+    return window("window_moment", n_bars, x, number=3.0)
+
+
+def excess_kurtosis(x: Expression, n_bars: int) -> Expression:
+    """Return fourth central moment / population variance^2 - 3, missing where constant."""
+    return window("window_moment", n_bars, x, number=4.0)
+
+
+def position(x: Expression, lowest: Expression, highest: Expression) -> Expression:
+    """Return (x - lowest) / (highest - lowest), missing where the range is zero."""
     return ratio(x - lowest, highest - lowest)
 
 
-def percentile(x: pl.Expr, n_bars: int) -> pl.Expr:
+def percentile(x: Expression, n_bars: int) -> Expression:
     """Return the mid-rank of x in its window, (average rank - 0.5) / n, in (0, 1)."""
-    return (x.rolling_rank(n_bars, method="average") - 0.5) / n_bars
+    return window("window_rank", n_bars, x)
 
 
-def ema(x: pl.Expr, span_bars: int) -> pl.Expr:
+def ema(x: Expression, span_bars: int) -> Expression:
     """Return the exponential mean with alpha = 2 / (span + 1), started on the first value."""
-    return x.ewm_mean(span=span_bars, adjust=False)
+    return Expression("exponential", (x,), number=2.0 / (span_bars + 1.0))
 
 
-def wilder(x: pl.Expr, n_bars: int) -> pl.Expr:
+def wilder(x: Expression, n_bars: int) -> Expression:
     """Return Wilder's smoothing, the exponential mean with alpha = 1 / n.
 
     It starts on the first value, where TA-Lib starts on a mean of n; 252 bars later neither start
     is left in the value.
     """
-    return x.ewm_mean(alpha=1.0 / n_bars, adjust=False)
+    return Expression("exponential", (x,), number=1.0 / n_bars)
 
 
-def relative_strength(x: pl.Expr, n_bars: int) -> pl.Expr:
-    """Return Wilder's RSI as a fraction in [0, 1], null where nothing ever moved."""
+def running_product(x: Expression) -> Expression:
+    """Return the product of all values so far: a level, which no feature may depend on."""
+    return Expression("product", (x,))
+
+
+def relative_strength(x: Expression, n_bars: int) -> Expression:
+    """Return Wilder's RSI as a fraction in [0, 1], missing where nothing ever moved."""
     change = x.diff()
-    gain = wilder(change.clip(lower_bound=0.0), n_bars)
-    loss = wilder((-change).clip(lower_bound=0.0), n_bars)
+    gain = wilder(change.at_least(0.0), n_bars)
+    loss = wilder((-change).at_least(0.0), n_bars)
     return ratio(gain, gain + loss)
 
 
-def slope(x: pl.Expr, n_bars: int) -> pl.Expr:
+def slope(x: Expression, n_bars: int) -> Expression:
     """Return the least-squares slope of x on time over the window, per bar."""
-    centre = (n_bars - 1) / 2
-    weights = [index - centre for index in range(n_bars)]
-    return weighted_sum(x, weights) / sum(weight * weight for weight in weights)
+    return window("window_slope", n_bars, x)
 
 
-def weighted_sum(x: pl.Expr, weights: Sequence[float]) -> pl.Expr:
-    """Return sum(weights[i] * x[t - n + 1 + i]), the last weight on the newest value."""
-    return x.rolling_sum(len(weights), weights=list(weights))
-
-
-def mean_absolute_deviation(x: pl.Expr, n_bars: int) -> pl.Expr:
+def mean_absolute_deviation(x: Expression, n_bars: int) -> Expression:
     """Return the mean of |x - window mean| over the window."""
-    mean = x.rolling_mean(n_bars)
-    return pl.sum_horizontal((x.shift(lag) - mean).abs() for lag in range(n_bars)) / n_bars
+    return window("window_spread", n_bars, x, rolling_mean(x, n_bars))
 
 
-def covariance(x: pl.Expr, y: pl.Expr, n_bars: int) -> pl.Expr:
+def covariance(x: Expression, y: Expression, n_bars: int) -> Expression:
     """Return the sample covariance of x and y over the window."""
-    product = (x * y).rolling_mean(n_bars) - x.rolling_mean(n_bars) * y.rolling_mean(n_bars)
-    return product * (n_bars / (n_bars - 1))
+    return window("window_covariance", n_bars, x, y)
 
 
-def correlation(x: pl.Expr, y: pl.Expr, n_bars: int) -> pl.Expr:
-    """Return the correlation of x and y in [-1, 1], null where either is constant."""
+def correlation(x: Expression, y: Expression, n_bars: int) -> Expression:
+    """Return the correlation of x and y in [-1, 1], missing where either is constant."""
     scale = deviation(x, n_bars) * deviation(y, n_bars)
-    return (covariance(x, y, n_bars) / scale).clip(-1.0, 1.0)
+    return (covariance(x, y, n_bars) / scale).at_least(-1.0).at_most(1.0)
 
 
-def flag(condition: pl.Expr) -> pl.Expr:
-    """Return 1.0 where the condition holds, 0.0 where not, null where it is unknown."""
-    return condition.cast(pl.Float64)
+def efficiency(x: Expression, n_bars: int) -> Expression:
+    """Return |x_t - x_{t-n}| / sum of the last n |changes|, missing where nothing moved."""
+    return ratio(x.diff(n_bars).abs(), rolling_sum(x.diff().abs(), n_bars)).at_most(1.0)
 
 
-def terciles(percentile_rank: pl.Expr) -> pl.Expr:
+def adaptive_mean(x: Expression, weight: Expression, n_bars: int) -> Expression:
+    """Return y of y += weight_t (x_t - y), started on the oldest of the last `n_bars` values."""
+    return window("trailing_average", n_bars, x, weight)
+
+
+def trailing_stop(
+    upper: Expression, lower: Expression, close: Expression, n_bars: int
+) -> Expression:
+    """Return the Supertrend line of bands in a run over the last `n_bars` bars."""
+    return window("trailing_stop", n_bars, upper, lower, close)
+
+
+def parabolic(high: Expression, low: Expression, n_bars: int) -> Expression:
+    """Return Wilder's parabolic stop (0.02, 0.2) of a run over the last `n_bars` bars."""
+    return window("trailing_parabolic", n_bars, high, low)
+
+
+def universe_mean(x: Expression) -> Expression:
+    """Return the mean of x over the symbols that have this bar and a value."""
+    return Expression("universe_mean", (x,))
+
+
+def universe_rank(x: Expression) -> Expression:
+    """Return (average rank of x among the symbols of the bar - 0.5) / their number, in (0, 1)."""
+    return Expression("universe_rank", (x,))
+
+
+def terciles(percentile_rank: Expression) -> Expression:
     """Return -1 in the lower third of (0, 1), +1 in the upper third, 0 between."""
-    return flag(percentile_rank > 2 / 3) - flag(percentile_rank < 1 / 3)
+    return (percentile_rank > 2 / 3) - (percentile_rank < 1 / 3)

@@ -4,22 +4,31 @@ Null besides the warm-up: `donchian_position_55` where the window has no range, 
 ATR14 where no range was ever traded.
 """
 
-import polars as pl
-
-from ploutos.features.bases import ATR, CLOSE, HIGH, LOW, TYPICAL_PRICE, WILDER_WARM_UP_BARS
+from ploutos.features.bases import (
+    ATR,
+    CLOSE,
+    HIGH,
+    LOG_CLOSE,
+    LOG_HIGH,
+    LOG_LOW,
+    LOW,
+    TYPICAL_PRICE,
+    WILDER_WARM_UP_BARS,
+)
+from ploutos.features.expression import Expression
 from ploutos.features.feature import Feature
-from ploutos.features.primitives import ema, flag, position, ratio
+from ploutos.features.primitives import ema, position, ratio, rolling_max, rolling_min
 
 _DONCHIAN = "Donchian, channel rules (1960)"
 _PIVOT = TYPICAL_PRICE.shift(1)
 _RESISTANCE = 2.0 * _PIVOT - LOW.shift(1)
 _SUPPORT = 2.0 * _PIVOT - HIGH.shift(1)
-_ABOVE = HIGH.rolling_max(20).shift(1) < CLOSE
-_BELOW = LOW.rolling_min(20).shift(1) > CLOSE
+_ABOVE = rolling_max(HIGH, 20).shift(1) < CLOSE
+_BELOW = rolling_min(LOW, 20).shift(1) > CLOSE
 
 
 def _row(
-    name: str, expression: pl.Expr, warm_up_bars: int, unit: str, formula: str, source: str
+    name: str, expression: Expression, warm_up_bars: int, unit: str, formula: str, source: str
 ) -> Feature:
     return Feature(name, "support_resistance", expression, warm_up_bars, unit, formula, source)
 
@@ -27,7 +36,7 @@ def _row(
 def _high_distance(n_bars: int) -> Feature:
     return _row(
         f"high_distance_{n_bars}",
-        (CLOSE / HIGH.rolling_max(n_bars)).log(),
+        LOG_CLOSE - rolling_max(LOG_HIGH, n_bars),
         n_bars - 1,
         "log return, at most 0",
         f"ln(close / highest high of the last {n_bars} bars)",
@@ -38,7 +47,7 @@ def _high_distance(n_bars: int) -> Feature:
 def _low_distance(n_bars: int) -> Feature:
     return _row(
         f"low_distance_{n_bars}",
-        (CLOSE / LOW.rolling_min(n_bars)).log(),
+        LOG_CLOSE - rolling_min(LOG_LOW, n_bars),
         n_bars - 1,
         "log return, at least 0",
         f"ln(close / lowest low of the last {n_bars} bars)",
@@ -46,7 +55,7 @@ def _low_distance(n_bars: int) -> Feature:
     )
 
 
-def _pivot_row(name: str, level: pl.Expr, formula: str) -> Feature:
+def _pivot_row(name: str, level: Expression, formula: str) -> Feature:
     return _row(
         name,
         ratio(CLOSE - level, ATR),
@@ -62,7 +71,7 @@ FEATURES: tuple[Feature, ...] = (
     *(_low_distance(n_bars) for n_bars in (20, 60, 252)),
     _row(
         "donchian_position_55",
-        position(CLOSE, LOW.rolling_min(55), HIGH.rolling_max(55)),
+        position(CLOSE, rolling_min(LOW, 55), rolling_max(HIGH, 55)),
         54,
         "[0, 1]",
         "(close - lowest low of 55) / (highest high of 55 - lowest low of 55)",
@@ -70,7 +79,7 @@ FEATURES: tuple[Feature, ...] = (
     ),
     _row(
         "breakout_20",
-        flag(_ABOVE) - flag(_BELOW),
+        _ABOVE - _BELOW,
         20,
         "-1, 0 or 1",
         "1 where close > highest high of the 20 bars before, -1 where < their lowest low",

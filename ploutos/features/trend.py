@@ -1,32 +1,39 @@
-"""Trend features: averages, MACD, ADX, Aroon, regression. In: adjusted bars. Out: catalog rows.
+"""Trend features: averages, MACD, ADX, Aroon, stops. In: adjusted bars. Out: catalog rows.
 
-Null besides the warm-up: `plus_di_14` and `minus_di_14` where no range was ever traded,
-`trend_r2_60` where the window's closes are constant, `efficiency_ratio_20` where no return
-moved, `choppiness_14` where the window's range is zero. `adx_14` counts a bar without
-directional movement as 0.
+Null besides the warm-up: `plus_di_14`, `minus_di_14` and the distances in ATR14 where no range was
+ever traded, `trend_r2_60` where the window's closes are constant, `efficiency_ratio_20` where no
+return moved, `choppiness_14` where the window's range is zero. `adx_14` counts a bar without
+directional movement as 0. Supertrend, the parabolic stop and the adaptive mean are runs over a
+fixed trailing window: what came before it cannot change them.
 """
 
 from math import log
-
-import polars as pl
 
 from ploutos.features.bases import (
     ATR,
     CLOSE,
     HIGH,
-    LOG_RETURN,
+    LOG_CLOSE,
     LOW,
     TRUE_RANGE,
     WILDER_WARM_UP_BARS,
 )
+from ploutos.features.expression import Expression, where
 from ploutos.features.feature import Feature
 from ploutos.features.primitives import (
+    adaptive_mean,
+    age_of_max,
     deviation,
+    efficiency,
     ema,
+    parabolic,
     ratio,
+    rolling_max,
     rolling_mean,
+    rolling_min,
     rolling_sum,
     slope,
+    trailing_stop,
     wilder,
 )
 
@@ -35,17 +42,23 @@ _WILDER = "Wilder, New Concepts in Technical Trading Systems (1978)"
 _APPEL = "Appel, The Moving Average Convergence-Divergence Method (1979)"
 _UP_MOVE = HIGH.diff()
 _DOWN_MOVE = -LOW.diff()
-_PLUS_DM = wilder(pl.when((_UP_MOVE > _DOWN_MOVE) & (_UP_MOVE > 0)).then(_UP_MOVE).otherwise(0), 14)
-_MINUS_DM = wilder(
-    pl.when((_DOWN_MOVE > _UP_MOVE) & (_DOWN_MOVE > 0)).then(_DOWN_MOVE).otherwise(0), 14
-)
-_DX = ratio((_PLUS_DM - _MINUS_DM).abs(), _PLUS_DM + _MINUS_DM).fill_null(0.0)
+_NO_MOVE = 0.0 * CLOSE
+_PLUS_DM = wilder(where((_UP_MOVE > _DOWN_MOVE) & (_UP_MOVE > 0), _UP_MOVE, _NO_MOVE), 14)
+_MINUS_DM = wilder(where((_DOWN_MOVE > _UP_MOVE) & (_DOWN_MOVE > 0), _DOWN_MOVE, _NO_MOVE), 14)
+_DX = ratio((_PLUS_DM - _MINUS_DM).abs(), _PLUS_DM + _MINUS_DM).fill_missing(0.0)
 _MACD = ema(CLOSE, 12) - ema(CLOSE, 26)
 _AROON_BARS = 25
+_RUN_BARS = 42
+_KAMA_BARS = 126
+_MIDDLE = (HIGH + LOW) / 2.0
+_STOP = trailing_stop(_MIDDLE + 3.0 * ATR, _MIDDLE - 3.0 * ATR, CLOSE, _RUN_BARS)
+_PARABOLIC = parabolic(HIGH, LOW, _RUN_BARS)
+_FAST, _SLOW = 2.0 / 3.0, 2.0 / 31.0
+_PACE = (efficiency(CLOSE, 10).fill_missing(0.0) * (_FAST - _SLOW) + _SLOW).square()
 
 
 def _row(
-    name: str, expression: pl.Expr, warm_up_bars: int, unit: str, formula: str, source: str
+    name: str, expression: Expression, warm_up_bars: int, unit: str, formula: str, source: str
 ) -> Feature:
     return Feature(name, "trend", expression, warm_up_bars, unit, formula, source)
 
@@ -64,7 +77,7 @@ def _sma_distance(n_bars: int) -> Feature:
 def _slope(n_bars: int) -> Feature:
     return _row(
         f"slope_{n_bars}",
-        slope(CLOSE.log(), n_bars),
+        slope(LOG_CLOSE, n_bars),
         n_bars - 1,
         "log return per bar",
         f"least-squares slope of ln close on time over {n_bars} bars",
@@ -72,18 +85,15 @@ def _slope(n_bars: int) -> Feature:
     )
 
 
-def _aroon(x: pl.Expr, extreme: pl.Expr) -> pl.Expr:
-    """Return 1 - (bars since the window's extreme) / n, the newest one where several are equal."""
-    return pl.coalesce(
-        pl.when(x.shift(age) == extreme).then(pl.lit(1.0 - age / _AROON_BARS))
-        for age in range(_AROON_BARS + 1)
-    )
+def _aroon(x: Expression) -> Expression:
+    """Return 1 - (bars since the window's largest x) / n, the newest one where several are."""
+    return 1.0 - age_of_max(x, _AROON_BARS + 1) / _AROON_BARS
 
 
-def _r_squared(n_bars: int) -> pl.Expr:
+def _r_squared(n_bars: int) -> Expression:
     time_deviation = ((n_bars * n_bars + n_bars) / 12.0) ** 0.5
-    correlation = slope(CLOSE.log(), n_bars) * time_deviation / deviation(CLOSE.log(), n_bars)
-    return correlation.pow(2).clip(0.0, 1.0)
+    correlation = slope(LOG_CLOSE, n_bars) * time_deviation / deviation(LOG_CLOSE, n_bars)
+    return correlation.square().at_most(1.0)
 
 
 FEATURES: tuple[Feature, ...] = (
@@ -146,7 +156,7 @@ FEATURES: tuple[Feature, ...] = (
     ),
     _row(
         "aroon_up_25",
-        _aroon(HIGH, HIGH.rolling_max(_AROON_BARS + 1)),
+        _aroon(HIGH),
         _AROON_BARS,
         "[0, 1]",
         "1 - (bars since the highest high of the last 26 bars) / 25",
@@ -154,7 +164,7 @@ FEATURES: tuple[Feature, ...] = (
     ),
     _row(
         "aroon_down_25",
-        _aroon(LOW, LOW.rolling_min(_AROON_BARS + 1)),
+        _aroon(-LOW),
         _AROON_BARS,
         "[0, 1]",
         "1 - (bars since the lowest low of the last 26 bars) / 25",
@@ -171,9 +181,7 @@ FEATURES: tuple[Feature, ...] = (
     ),
     _row(
         "efficiency_ratio_20",
-        pl.when(LOG_RETURN.abs().rolling_max(20) > 0).then(
-            rolling_sum(LOG_RETURN, 20).abs() / rolling_sum(LOG_RETURN.abs(), 20)
-        ),
+        efficiency(LOG_CLOSE, 20),
         20,
         "[0, 1]",
         "|sum of the last 20 log returns| / sum of their magnitudes",
@@ -181,11 +189,46 @@ FEATURES: tuple[Feature, ...] = (
     ),
     _row(
         "choppiness_14",
-        ratio(rolling_sum(TRUE_RANGE, 14), HIGH.rolling_max(14) - LOW.rolling_min(14)).log()
+        ratio(rolling_sum(TRUE_RANGE, 14), rolling_max(HIGH, 14) - rolling_min(LOW, 14)).log()
         / log(14),
         14,
         "dimensionless, about [0, 1]",
         "ln(sum of 14 true ranges / (highest high - lowest low of 14)) / ln 14",
         "Dreiss, Choppiness Index (1993)",
+    ),
+    _row(
+        "supertrend_distance_42",
+        ratio(CLOSE - _STOP, ATR),
+        WILDER_WARM_UP_BARS,
+        "ATR14",
+        "(close - line) / ATR14; the line is that of a run over the last 42 bars with the bands "
+        "(H + L) / 2 +/- 3 ATR14, which starts in an up trend",
+        "Seban, Supertrend (2009)",
+    ),
+    _row(
+        "supertrend_direction_42",
+        (CLOSE - _STOP).sign(),
+        WILDER_WARM_UP_BARS,
+        "-1, 0 or 1",
+        "sign of close - line, with the line of supertrend_distance_42",
+        "Seban, Supertrend (2009)",
+    ),
+    _row(
+        "parabolic_distance_42",
+        ratio(CLOSE - _PARABOLIC, ATR),
+        WILDER_WARM_UP_BARS,
+        "ATR14",
+        "(close - SAR) / ATR14; the parabolic stop and reverse (0.02, at most 0.2) of a run over "
+        "the last 42 bars",
+        _WILDER,
+    ),
+    _row(
+        "kama_distance_126",
+        CLOSE / adaptive_mean(CLOSE, _PACE, _KAMA_BARS) - 1.0,
+        _KAMA_BARS + 9,
+        "fraction",
+        "close / KAMA(10, 2, 30) - 1; the adaptive mean of a run over the last 126 bars, which "
+        "starts on the close of the oldest",
+        "Kaufman, Smarter Trading (1995)",
     ),
 )

@@ -1,25 +1,24 @@
 """Volatility features and regimes. In: adjusted bars. Out: catalog rows.
 
-Null besides the warm-up: where the returns of the window are constant (their range is below 1e-9
-of their magnitude), and a quotient whose denominator is zero. A sum of range estimators that
+Null besides the warm-up: where the returns of the window are constant (their deviation is below
+1e-9 of their magnitude), and a quotient whose denominator is zero. A sum of range estimators that
 comes out negative counts as zero.
 """
 
 from math import log
 
-import polars as pl
-
 from ploutos.features.bases import (
     ATR,
     CLOSE,
-    HIGH,
+    LOG_CLOSE,
+    LOG_HIGH,
+    LOG_LOW,
+    LOG_OPEN,
     LOG_RETURN,
-    LOW,
-    OPEN,
-    PREVIOUS_CLOSE,
     TRUE_RANGE,
     WILDER_WARM_UP_BARS,
 )
+from ploutos.features.expression import Expression
 from ploutos.features.feature import Feature
 from ploutos.features.primitives import (
     deviation,
@@ -32,10 +31,11 @@ from ploutos.features.primitives import (
 
 _PER_BAR = "log return per bar"
 _BARS = 21
-_UP = (HIGH / OPEN).log()
-_DOWN = (LOW / OPEN).log()
-_DRIFT = (CLOSE / OPEN).log()
-_OVERNIGHT = (OPEN / PREVIOUS_CLOSE).log()
+_RANGE = LOG_HIGH - LOG_LOW
+_UP = LOG_HIGH - LOG_OPEN
+_DOWN = LOG_LOW - LOG_OPEN
+_DRIFT = LOG_CLOSE - LOG_OPEN
+_OVERNIGHT = LOG_OPEN - LOG_CLOSE.shift(1)
 _ROGERS_SATCHELL = _UP * (_UP - _DRIFT) + _DOWN * (_DOWN - _DRIFT)
 _YANG_ZHANG_K = 0.34 / (1.34 + (_BARS + 1) / (_BARS - 1))
 _VOLATILITY = deviation(LOG_RETURN, _BARS)
@@ -43,13 +43,13 @@ _RANK = percentile(_VOLATILITY, 126)
 
 
 def _row(
-    name: str, expression: pl.Expr, warm_up_bars: int, unit: str, formula: str, source: str
+    name: str, expression: Expression, warm_up_bars: int, unit: str, formula: str, source: str
 ) -> Feature:
     return Feature(name, "volatility", expression, warm_up_bars, unit, formula, source)
 
 
-def _root(variance: pl.Expr) -> pl.Expr:
-    return variance.clip(lower_bound=0.0).sqrt()
+def _root(variance: Expression) -> Expression:
+    return variance.at_least(0.0).sqrt()
 
 
 def _volatility(n_bars: int) -> Feature:
@@ -115,7 +115,7 @@ FEATURES: tuple[Feature, ...] = (
     ),
     _row(
         "parkinson_21",
-        _root(rolling_mean((HIGH / LOW).log().pow(2), _BARS) / (4.0 * log(2.0))),
+        _root(rolling_mean(_RANGE.square(), _BARS) / (4.0 * log(2.0))),
         _BARS - 1,
         _PER_BAR,
         "sqrt(mean of ln(high / low)^2 over 21 bars / (4 ln 2))",
@@ -124,9 +124,7 @@ FEATURES: tuple[Feature, ...] = (
     _row(
         "garman_klass_21",
         _root(
-            rolling_mean(
-                0.5 * (HIGH / LOW).log().pow(2) - (2.0 * log(2.0) - 1.0) * _DRIFT.pow(2), _BARS
-            )
+            rolling_mean(0.5 * _RANGE.square() - (2.0 * log(2.0) - 1.0) * _DRIFT.square(), _BARS)
         ),
         _BARS - 1,
         _PER_BAR,
@@ -136,8 +134,8 @@ FEATURES: tuple[Feature, ...] = (
     _row(
         "yang_zhang_21",
         _root(
-            deviation(_OVERNIGHT, _BARS).pow(2).fill_null(0.0)
-            + _YANG_ZHANG_K * deviation(_DRIFT, _BARS).pow(2).fill_null(0.0)
+            deviation(_OVERNIGHT, _BARS).square().fill_missing(0.0)
+            + _YANG_ZHANG_K * deviation(_DRIFT, _BARS).square().fill_missing(0.0)
             + (1.0 - _YANG_ZHANG_K) * rolling_mean(_ROGERS_SATCHELL, _BARS)
         ),
         _BARS,
@@ -150,9 +148,9 @@ FEATURES: tuple[Feature, ...] = (
     _row(
         "downside_share_21",
         ratio(
-            rolling_sum(LOG_RETURN.clip(upper_bound=0.0).pow(2), _BARS),
-            rolling_sum(LOG_RETURN.pow(2), _BARS),
-        ).clip(0.0, 1.0),
+            rolling_sum(LOG_RETURN.at_most(0.0).square(), _BARS),
+            rolling_sum(LOG_RETURN.square(), _BARS),
+        ).at_most(1.0),
         _BARS,
         "[0, 1]",
         "sum of squared negative log returns / sum of all squared, 21 bars",

@@ -4,51 +4,53 @@ Null besides the warm-up: where nothing was traded in the window, where the wind
 returns are constant (z-score, correlation), and `mfi_14` where no typical price moved.
 """
 
-import polars as pl
-
 from ploutos.features.bases import CLOSE, HIGH, LOG_RETURN, LOW, TYPICAL_PRICE, VOLUME
+from ploutos.features.expression import Expression, when, where
 from ploutos.features.feature import Feature
 from ploutos.features.primitives import (
     correlation,
     deviation,
     percentile,
     position,
+    ratio,
+    rolling_max,
     rolling_mean,
     rolling_sum,
     zscore,
 )
 
 _FLOW = TYPICAL_PRICE * VOLUME
-_FLOW_IN = pl.when(TYPICAL_PRICE.diff() > 0).then(_FLOW).otherwise(0.0)
-_FLOW_OUT = pl.when(TYPICAL_PRICE.diff() < 0).then(_FLOW).otherwise(0.0)
-_CLOSE_LOCATION = (2.0 * position(CLOSE, LOW, HIGH) - 1.0).fill_null(0.0)
+_NO_FLOW = 0.0 * CLOSE
+_FLOW_IN = where(TYPICAL_PRICE.diff() > 0, _FLOW, _NO_FLOW)
+_FLOW_OUT = where(TYPICAL_PRICE.diff() < 0, _FLOW, _NO_FLOW)
+_CLOSE_LOCATION = (2.0 * position(CLOSE, LOW, HIGH) - 1.0).fill_missing(0.0)
 
 
 def _row(
-    name: str, expression: pl.Expr, warm_up_bars: int, unit: str, formula: str, source: str
+    name: str, expression: Expression, warm_up_bars: int, unit: str, formula: str, source: str
 ) -> Feature:
     return Feature(name, "volume", expression, warm_up_bars, unit, formula, source)
 
 
-def _traded(n_bars: int) -> pl.Expr:
-    return VOLUME.rolling_max(n_bars) > 0
+def _traded(n_bars: int) -> Expression:
+    return rolling_max(VOLUME, n_bars) > 0
 
 
-def _volume_share(x: pl.Expr, n_bars: int) -> pl.Expr:
+def _volume_share(x: Expression, n_bars: int) -> Expression:
     """Return sum(x * volume) / sum(volume), null where the window traded nothing."""
     share = rolling_sum(x * VOLUME, n_bars) / rolling_sum(VOLUME, n_bars)
-    return pl.when(_traded(n_bars)).then(share)
+    return when(_traded(n_bars), share)
 
 
-def _price_of_volume(n_bars: int) -> pl.Expr:
+def _price_of_volume(n_bars: int) -> Expression:
     magnitude = rolling_sum(LOG_RETURN.abs(), n_bars)
-    return pl.when(_traded(n_bars)).then(magnitude / rolling_sum(CLOSE * VOLUME, n_bars))
+    return when(_traded(n_bars), magnitude / rolling_sum(CLOSE * VOLUME, n_bars))
 
 
 FEATURES: tuple[Feature, ...] = (
     _row(
         "relative_volume_20",
-        pl.when(_traded(20)).then(VOLUME / rolling_mean(VOLUME, 20)),
+        when(_traded(20), VOLUME / rolling_mean(VOLUME, 20)),
         19,
         "ratio",
         "volume / SMA20(volume)",
@@ -64,7 +66,7 @@ FEATURES: tuple[Feature, ...] = (
     ),
     _row(
         "volume_trend_10_60",
-        pl.when(_traded(60)).then(rolling_mean(VOLUME, 10) / rolling_mean(VOLUME, 60) - 1.0),
+        when(_traded(60), rolling_mean(VOLUME, 10) / rolling_mean(VOLUME, 60) - 1.0),
         59,
         "fraction",
         "SMA10(volume) / SMA60(volume) - 1",
@@ -80,7 +82,7 @@ FEATURES: tuple[Feature, ...] = (
     ),
     _row(
         "volume_variation_20",
-        pl.when(_traded(20)).then(deviation(VOLUME, 20) / rolling_mean(VOLUME, 20)),
+        when(_traded(20), deviation(VOLUME, 20) / rolling_mean(VOLUME, 20)),
         19,
         "fraction",
         "sample deviation / mean of the last 20 volumes",
@@ -96,9 +98,7 @@ FEATURES: tuple[Feature, ...] = (
     ),
     _row(
         "mfi_14",
-        pl.when((_FLOW_IN + _FLOW_OUT).rolling_max(14) > 0).then(
-            (rolling_sum(_FLOW_IN, 14) / rolling_sum(_FLOW_IN + _FLOW_OUT, 14)).clip(0.0, 1.0)
-        ),
+        ratio(rolling_sum(_FLOW_IN, 14), rolling_sum(_FLOW_IN + _FLOW_OUT, 14)).at_most(1.0),
         14,
         "[0, 1]",
         "sum of TP volume where TP rose / sum where it rose or fell, 14 bars, TP = (H + L + C) / 3",

@@ -16,16 +16,16 @@ from ploutos.features import (
     Feature,
     FeatureConfig,
     catalog_digest,
-    compute_features,
     compute_macro_features,
+    compute_matrix,
     select_features,
 )
-from ploutos.features.bases import add_bases, carry_actions
+from ploutos.features.bases import carry_actions
+from ploutos.features.engine import adjusted_closes
 from ploutos.market import MarketData
 from ploutos.panel.file import save_panel
 from ploutos.panel.model import PRICE_FIELDS, Panel, PanelMeta, PanelRef
 
-_ROWS_PER_COPY = 4_096
 MAX_SILENT_BARS = 10
 # Calendar codes of the exchanges whose next open follows 19:05 New York time.
 DECIDABLE_EXCHANGES = frozenset({"XNYS", "NYSE", "XNAS", "NASDAQ", "AMEX", "BATS", "ARCX"})
@@ -84,7 +84,7 @@ def align(data: MarketData, config: FeatureConfig, snapshot: str = "") -> Panel:
         meta=_describe(data, config, features, references, snapshot),
         closed_at=closed_at,
         decided_at=decided_at,
-        features=_align_features(bars, config, features, cells, (n_rows, n_symbols)),
+        features=_align_features(bars, features, cells, (n_rows, n_symbols)),
         macro=macro_values,
         prices=np.stack(
             [_scatter(bars[name], cells, (n_rows, n_symbols), np.nan) for name in PRICE_FIELDS],
@@ -164,20 +164,15 @@ def _scatter(
 
 def _align_features(
     bars: pl.DataFrame,
-    config: FeatureConfig,
     features: tuple[Feature, ...],
     cells: tuple[NDArray[np.int64], NDArray[np.int64]],
     shape: tuple[int, int],
 ) -> NDArray[np.float32]:
-    computed = compute_features(bars, config).select(feature.name for feature in features)
-    out = np.full((*shape, len(features)), np.nan, dtype=np.float32)
+    n_rows, n_symbols = shape
     rows, columns = cells
-    largest = float(np.finfo(np.float32).max)
-    for start in range(0, len(rows), _ROWS_PER_COPY):
-        block = computed.slice(start, _ROWS_PER_COPY).to_numpy()
-        part = slice(start, start + _ROWS_PER_COPY)
-        out[rows[part], columns[part]] = np.where(np.abs(block) <= largest, block, np.nan)
-    return out
+    out = np.full((n_rows * n_symbols, len(features)), np.nan, dtype=np.float32)
+    compute_matrix(bars, features, (out, rows * n_symbols + columns))
+    return out.reshape(n_rows, n_symbols, len(features))  # (T*N, F) -> (T, N, F)
 
 
 def _align_valid(
@@ -200,7 +195,8 @@ def _align_reference(
     if not names:
         return out
     closes = (pl.col("close").alias(name) for name in ("open", "high", "low"))
-    adjusted = add_bases(carry_actions(reference.with_columns(closes)))
+    carried = carry_actions(reference.with_columns(closes))
+    adjusted = carried.with_columns(pl.Series("close", adjusted_closes(carried)))
     for column, name in enumerate(names):
         own = adjusted.filter(pl.col("symbol") == name)
         _, rows, taken = np.intersect1d(

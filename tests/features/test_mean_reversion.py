@@ -21,7 +21,14 @@ def _width(m):
     return (upper - lower) / middle
 
 
+def _entry_score(m):
+    calm = 1 - 2 * np.clip(_percent_b(m), 0, 1)
+    trend = np.sign(talib.SMA(m.c, 50) - talib.SMA(m.c, 200))
+    return (1 - 2 * talib.RSI(m.c, 14) / 100 + calm + trend) / 3
+
+
 ORACLES = {
+    "entry_score": _entry_score,
     "zscore_20": lambda m: m.rolling(m.c, 20, _zscore),
     "zscore_60": lambda m: m.rolling(m.c, 60, _zscore),
     "bollinger_percent_b_20": _percent_b,

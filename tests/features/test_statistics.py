@@ -17,6 +17,7 @@ ORACLES = {
     "kurtosis_63": lambda m: m.rolling(m.r, 63, kurtosis),
     "autocorrelation_1_63": _autocorrelation,
     "variance_ratio_5_126": _variance_ratio,
+    "hurst_126": lambda m: 0.5 + np.log(_variance_ratio(m)) / (2 * np.log(5)),
     "sharpe_63": lambda m: m.rolling(m.r, 63, lambda r: r.mean() / r.std(ddof=1)),
     "largest_move_63": lambda m: m.rolling(m.r, 63, lambda r: np.abs(r).max() / r.std(ddof=1)),
     "up_share_21": lambda m: m.rolling(m.r, 21, lambda r: (r > 0).mean()),

@@ -1,0 +1,84 @@
+"""Checks bars before anything is computed. In: bars as traded. Out: arrays and segments."""
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ploutos.errors import FeatureError
+from ploutos.features.evaluate import Columns, Segments
+
+BAR_COLUMNS: tuple[str, ...] = (
+    "symbol",
+    "closed_at",
+    "open",
+    "high",
+    "low",
+    "close",
+    "volume",
+    "split_ratio",
+    "cash_dividend",
+)
+
+_PRICES = ("open", "high", "low", "close")
+_NS_PER_DAY = 86_400_000_000_000
+
+
+def read_bars(bars: pl.DataFrame) -> tuple[Columns, Segments]:
+    """Check bars and return their columns as arrays, with where each symbol begins.
+
+    Returns
+    -------
+    Columns (rows,) float64, NaN where missing, by name: the numbers of `bars` as they are, and
+    `elapsed_days` since the symbol's bar before. Nothing is copied that Polars holds in one piece.
+
+    Raises
+    ------
+    FeatureError
+        If a column is missing, rows are unsorted or duplicated, or a price is not a positive
+        finite number.
+    """
+    missing = [name for name in BAR_COLUMNS if name not in bars.columns]
+    if missing:
+        raise FeatureError(
+            f"bars: missing columns {missing}; received {bars.columns}. Names are lower case."
+        )
+    instants = bars["closed_at"].cast(pl.Datetime("ns", "UTC")).to_physical().to_numpy()
+    columns = {name: bars[name].cast(pl.Float64).to_numpy() for name in BAR_COLUMNS[2:]}
+    lengths = bars["symbol"].rle().struct.field("len").to_numpy()
+    bounds = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    elapsed = np.diff(instants, prepend=instants[:1])
+    _check_order(bars, bounds, elapsed)
+    _check_prices(bars, columns)
+    days = elapsed / _NS_PER_DAY
+    days[bounds[:-1]] = np.nan
+    return {**columns, "elapsed_days": days}, Segments(bounds, instants)
+
+
+def _check_order(bars: pl.DataFrame, bounds: NDArray[np.int64], elapsed: NDArray[np.int64]) -> None:
+    rising = elapsed > 0
+    rising[bounds[:-1]] = True
+    first = bars["symbol"].cast(pl.String)[bounds[:-1].tolist()].to_list()
+    wrong = [] if rising.all() else [int(np.argmin(rising))]
+    wrong += [int(bounds[k]) for k in range(1, len(first)) if first[k] <= first[k - 1]]
+    if wrong:
+        symbol, closed_at = bars.select("symbol", "closed_at").row(min(wrong))
+        raise FeatureError(
+            f"bars must be sorted by (symbol, closed_at) without duplicates; the row of {symbol} "
+            f"at {closed_at} is out of order"
+        )
+
+
+def _check_prices(bars: pl.DataFrame, columns: Columns) -> None:
+    if not bars.height or all(
+        columns[name].min() > 0.0 and columns[name].max() < np.inf for name in _PRICES
+    ):
+        return
+    sound = np.logical_and.reduce(
+        [(columns[name] > 0.0) & np.isfinite(columns[name]) for name in _PRICES]
+    )
+    row = bars.row(int(np.argmin(sound)), named=True)
+    raise FeatureError(
+        f"bars: prices must be positive finite numbers; {row['symbol']} at {row['closed_at']} "
+        f"has { ({name: row[name] for name in _PRICES}) }. Remove the row: a missing bar is an "
+        "absent row."
+    )

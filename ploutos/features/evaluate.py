@@ -1,0 +1,169 @@
+"""Runs expressions over sorted segments, on every core. In: columns. Out: a matrix or columns.
+
+The machine releases Python's lock, so segments are shared out to threads; what a row holds does
+not depend on how they are.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ploutos.features.expression import Expression
+from ploutos.features.kernels.machine import run_columns, run_rows
+from ploutos.features.kernels.universe import (
+    group_mean,
+    group_numbers,
+    group_rank,
+    members,
+    same_instants,
+)
+from ploutos.features.program import Output, Program, compile_program, cross_inputs
+
+Columns = Mapping[str, NDArray[np.float64]]
+
+_ROWS_PER_CHUNK = 65_536
+_FEWEST_ROWS = 4_096
+
+
+class Segments:
+    """Rows sorted by (symbol, instant): where each symbol's begin, and which share an instant.
+
+    Parameters
+    ----------
+    bounds
+        (S + 1,) int64: the rows of segment s are `bounds[s]` to `bounds[s + 1]`, excluded.
+    instants
+        (rows,) int64 nanoseconds, ascending in each segment.
+    """
+
+    def __init__(self, bounds: NDArray[np.int64], instants: NDArray[np.int64]) -> None:
+        self.bounds = bounds
+        self.instants = instants
+        self._groups: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+
+    def groups(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the distinct instants, ascending, and the place of each row's among them."""
+        if self._groups is None:
+            aligned = len(self.bounds) > 1 and same_instants(self.instants, self.bounds)
+            distinct = self.instants[: self.bounds[1]] if aligned else np.unique(self.instants)
+            places = np.empty(len(self.instants), dtype=np.int64)
+            group_numbers(self.instants, self.bounds, distinct, places)
+            self._groups = distinct, places
+        return self._groups
+
+
+def evaluate_rows(
+    columns: Columns,
+    segments: Segments,
+    outputs: Sequence[Output],
+    places: NDArray[np.int64],
+    target: tuple[NDArray[np.float32], NDArray[np.int64]],
+) -> None:
+    """Write outputs into a row-major matrix.
+
+    Parameters
+    ----------
+    columns
+        (rows,) float64 by name, NaN where missing.
+    places
+        (F,) column of the matrix for each output.
+    target
+        The matrix, float32, and for each row its row in it. Values beyond float32 are NaN.
+    """
+    columns, given = with_universe(columns, segments, outputs)
+    program = compile_program(outputs, given)
+    matrix, rows = target
+
+    def work(low: int, high: int, bounds: NDArray[np.int64]) -> None:
+        own = (bounds, rows[low:high])
+        inputs = stack(program, columns, low, high)
+        run_rows(program.table, inputs, own, places, matrix)
+
+    share(segments.bounds, work)
+
+
+def evaluate_columns(
+    columns: Columns, segments: Segments, outputs: Sequence[Output]
+) -> NDArray[np.float64]:
+    """Return outputs as (F, rows) float64, NaN where missing."""
+    columns, given = with_universe(columns, segments, outputs)
+    program = compile_program(outputs, given)
+    wide = np.empty((len(outputs), segments.bounds[-1]))
+
+    def work(low: int, high: int, bounds: NDArray[np.int64]) -> None:
+        inputs = stack(program, columns, low, high)
+        own = (bounds, low)
+        run_columns(program.table, inputs, own, wide)
+
+    share(segments.bounds, work)
+    return wide
+
+
+def with_universe(
+    columns: Columns, segments: Segments, outputs: Sequence[Output]
+) -> tuple[Columns, dict[int, str]]:
+    """Add a column for every operation over the symbols of a bar that the outputs read."""
+    across = cross_inputs(outputs)
+    if not across:
+        return columns, {}
+    operands = evaluate_columns(columns, segments, [Output(one.inputs[0]) for one in across])
+    distinct, places = segments.groups()
+    by_group = members(places, len(distinct))
+    added: dict[str, NDArray[np.float64]] = {}
+    given: dict[int, str] = {}
+    for number, (one, operand) in enumerate(zip(across, operands, strict=True)):
+        given[id(one)] = f"across {number}"
+        added[f"across {number}"] = across_symbols(one, operand, (places, *by_group))
+    return {**columns, **added}, given
+
+
+def across_symbols(
+    one: Expression,
+    operand: NDArray[np.float64],
+    groups: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]],
+) -> NDArray[np.float64]:
+    """Apply an operation over symbols; `groups` is each row's group, and the rows by group."""
+    places, bounds, rows = groups
+    out = np.empty(len(operand))
+    if one.operation == "universe_mean":
+        group_mean(operand, places, len(bounds) - 1, out)
+        return out
+
+    def work(low: int, high: int, own: NDArray[np.int64]) -> None:
+        group_rank(operand, own, rows[low:high], out)
+
+    share(bounds, work)
+    return out
+
+
+def stack(program: Program, columns: Columns, low: int, high: int) -> NDArray[np.float64]:
+    """Return the program's input columns, (C, high - low), for a range of rows."""
+    inputs = np.empty((max(len(program.columns), 1), high - low))
+    for number, name in enumerate(program.columns):
+        inputs[number] = columns[name][low:high]
+    return inputs
+
+
+def share(bounds: NDArray[np.int64], work: Callable[[int, int, NDArray[np.int64]], None]) -> None:
+    """Call `work` with (first row, end row, bounds from 0) of chunks of segments, in threads."""
+    chunks = list(_chunks(bounds))
+    if len(chunks) == 1:
+        work(*chunks[0])
+        return
+    with ThreadPoolExecutor(min(pl.thread_pool_size(), len(chunks) or 1)) as pool:
+        for done in [pool.submit(work, *chunk) for chunk in chunks]:
+            done.result()
+
+
+def _chunks(bounds: NDArray[np.int64]) -> Iterator[tuple[int, int, NDArray[np.int64]]]:
+    """Yield (first row, end row, bounds from 0) of chunks of whole segments."""
+    even = int(bounds[-1]) // (4 * pl.thread_pool_size()) + 1
+    smallest = max(_FEWEST_ROWS, min(_ROWS_PER_CHUNK, even))
+    first = 0
+    for last in range(1, len(bounds)):
+        if bounds[last] - bounds[first] >= smallest or last == len(bounds) - 1:
+            yield int(bounds[first]), int(bounds[last]), bounds[first : last + 1] - bounds[first]
+            first = last

@@ -1,0 +1,65 @@
+import numpy as np
+import polars as pl
+import pytest
+
+from ploutos.errors import FeatureError
+from ploutos.features import CATALOG, Feature, LiveFeatures, compute_matrix
+
+N_BARS = 330
+FIRST = 300
+
+
+@pytest.fixture(scope="module")
+def bars(bar_maker):
+    """Three symbols; one splits and pays in the sessions to come, one misses some of them."""
+    number = pl.int_range(pl.len()).over("symbol")
+    splits = (pl.col("symbol") == "S1") & (number == FIRST + 5)
+    pays = (pl.col("symbol") == "S0") & (number == FIRST + 9)
+    return (
+        bar_maker(3, N_BARS, seed=12)
+        .with_columns(
+            number=number,
+            split_ratio=pl.when(splits).then(2.0).otherwise(1.0),
+            cash_dividend=pl.when(pays).then(0.4).otherwise(0.0),
+        )
+        .filter((pl.col("symbol") != "S2") | (pl.col("number") % 7 != 3))
+    )
+
+
+def test_sessions_one_by_one_equal_the_whole_history(bars):
+    live = LiveFeatures(bars.filter(pl.col("number") < FIRST), CATALOG)
+    whole = compute_matrix(bars, CATALOG)
+    rows = bars.with_row_index("row").filter(pl.col("number") >= FIRST)
+    for _, session in rows.sort("closed_at", "symbol").group_by("closed_at", maintain_order=True):
+        received = live.advance(session)
+        expected = whole[session["row"].to_numpy()]
+        scale = np.nanmedian(np.abs(whole), axis=0)
+        np.testing.assert_array_equal(np.isnan(received), np.isnan(expected))
+        error = np.abs(received - expected) / np.maximum(np.abs(expected), scale + 1e-9)
+        assert np.nanmax(error) < 1e-6
+
+
+def test_a_short_history_is_still_inside_its_warm_up(bars):
+    live = LiveFeatures(bars.filter(pl.col("number") < 3), CATALOG)
+    session = bars.filter(pl.col("number") == 4)
+    received = live.advance(session)
+    shown = {row.name for k, row in enumerate(CATALOG) if np.isfinite(received[:, k]).any()}
+    assert shown <= {row.name for row in CATALOG if row.warm_up_bars <= 3}
+
+
+def test_an_unknown_symbol_is_refused(bars):
+    live = LiveFeatures(bars.filter(pl.col("number") < 30), CATALOG[:3])
+    with pytest.raises(FeatureError, match="S9"):
+        live.advance(bars.filter(pl.col("number") == 30).with_columns(symbol=pl.lit("S9")))
+
+
+def test_a_session_that_was_seen_is_refused(bars):
+    live = LiveFeatures(bars.filter(pl.col("number") < 30), CATALOG[:3])
+    with pytest.raises(FeatureError, match="not later"):
+        live.advance(bars.filter(pl.col("number") == 29))
+
+
+def test_a_row_without_state_is_refused(bars):
+    row = Feature("own", "own", pl.col("close").rolling_mean(3), 2, "price", "-", "-")
+    with pytest.raises(FeatureError, match="'own'"):
+        LiveFeatures(bars, (row,))

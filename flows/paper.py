@@ -14,12 +14,8 @@ from prefect.states import Completed
 from flows.artifacts import show_facts
 from flows.progress import StageProgress
 from flows.recent import newest, recall
-from ploutos.trading import (
-    PaperConfig,
-    PaperSummary,
-    replay_run,
-    trade_session,
-)
+from ploutos.panel import PanelRef
+from ploutos.trading import PaperConfig, PaperSummary, replay_run, trade_session
 
 DEFAULTS = PaperConfig()
 NOTHING_PROMOTED = (
@@ -29,8 +25,10 @@ NOTHING_PROMOTED = (
 
 @task(timeout_seconds=1800, cache_policy=NO_CACHE)
 def trade(run_id: str, config: PaperConfig, now: datetime) -> str:
-    """Decide, order and record today's session, once: a second call finds it done."""
-    summary = trade_session(run_id, config, now)
+    """Decide, order and record today's session on the newest panel, once."""
+    prepared = newest("panel")
+    panel = PanelRef.model_validate(prepared) if prepared else None
+    summary = trade_session(run_id, config, now, panel)
     show_facts("session", summary.model_dump(mode="json"), "Today's session")
     return summary.message
 
@@ -53,7 +51,8 @@ def replay_sessions(run_id: str, config: PaperConfig) -> PaperSummary:
 def paper(config: PaperConfig = DEFAULTS) -> State[str]:
     """Trade today's session on paper with the promoted policy; without one, do nothing and say so.
 
-    The state that it ends in says what happened.
+    It decides on the newest panel, so `ingest` and `prepare` run before it. The state that it
+    ends in says what happened.
 
     Args:
         config: Account and ledger.

@@ -60,6 +60,10 @@ class PolicyError(PloutosError):
     """A policy folder is missing, corrupt or does not fit the block it is asked to act on."""
 
 
+class CheckpointError(PolicyError):
+    """A checkpoint is damaged or belongs to another model; training can start anew without it."""
+
+
 class ValidationError(PloutosError):
     """A rollout or a report cannot be computed from what was given."""
 

@@ -21,7 +21,7 @@ from stable_baselines3.common.vec_env import VecMonitor
 from ploutos.agent.learner import Learner
 from ploutos.agent.tensors import load_tensors, save_tensors
 from ploutos.env.batch import Batch
-from ploutos.errors import PolicyError
+from ploutos.errors import CheckpointError, PolicyError, StoreError
 from ploutos.store import read_json, write_json
 
 Tensors = dict[str, torch.Tensor]
@@ -71,22 +71,22 @@ def load_checkpoint(folder: Path, model: Learner, batch: Batch) -> Progress | No
 
     Raises
     ------
-    PolicyError
+    CheckpointError
         If the checkpoint is corrupt or belongs to another shape of model.
     """
     if not (folder / "checkpoint.json").is_file():
         return None
-    listed = read_json(folder / "checkpoint.json")
-    tensors = load_tensors(folder / str(listed["file"]), listed["digest"])
     try:
+        listed = read_json(folder / "checkpoint.json")
+        tensors = load_tensors(folder / str(listed["file"]), listed["digest"])
         model.policy.load_state_dict(_with_prefix(tensors, "policy."))
         _set_adam(model, _with_prefix(tensors, "adam."))
         _set_batch(batch, _with_prefix(tensors, "batch."))
         _set_loop(model, _with_prefix(tensors, "loop."), listed["numpy_random"])
-    except (RuntimeError, KeyError, ValueError) as error:
-        raise PolicyError(
-            f"the checkpoint in {folder} does not fit this model: {error}. Delete the folder to "
-            "start the member anew."
+    except (PolicyError, StoreError, RuntimeError, LookupError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"the checkpoint in {folder} cannot be used: {error}. Delete the folder to start the "
+            "member anew."
         ) from error
     model.num_timesteps = int(listed["num_timesteps"])
     model._n_updates = int(listed["n_updates"])

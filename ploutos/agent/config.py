@@ -1,8 +1,8 @@
 """What is learned and how. In: a form. Out: frozen hyper-parameters, with SB3's spelling."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ploutos.config import FrozenConfig
 from ploutos.env.config import EnvConfig
@@ -51,7 +51,7 @@ class TrainConfig(FrozenConfig):
     algos: tuple[Algo, ...] = Field(
         default=("PPO", "RecurrentPPO"), min_length=1, description="Algorithms to train."
     )
-    seeds: tuple[int, ...] = Field(
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         default=(0, 1),
         min_length=1,
         description="Random seeds; every algorithm is trained once per fold and seed.",
@@ -81,6 +81,13 @@ class TrainConfig(FrozenConfig):
     member_retries: int = Field(
         default=1, ge=0, description="How often a failed member is started again, alone."
     )
+
+    @field_validator("seeds", "algos")
+    @classmethod
+    def _check_distinct(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(set(values)) != len(values):
+            raise ValueError(f"expected distinct values, received {values}")
+        return values
 
     def learner(self, algo: Algo) -> PPOConfig:
         """Return the hyper-parameters of one algorithm."""

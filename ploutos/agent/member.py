@@ -3,6 +3,7 @@
 `python -m ploutos.agent SPEC` runs one in a process of its own.
 """
 
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,12 +29,14 @@ from ploutos.env.batch import Batch
 from ploutos.env.config import EnvConfig
 from ploutos.env.market import Market, market_of
 from ploutos.env.scaler import Scaler, fit_scaler
-from ploutos.errors import TrainingError
+from ploutos.errors import CheckpointError, TrainingError
 from ploutos.folds import Fold
 from ploutos.panel import PanelMeta
-from ploutos.store import code_digest
+from ploutos.store import code_digest, digest_json
 
 CHECKPOINT_EVERY_S = 10.0
+
+logger = logging.getLogger(__name__)
 
 
 class MemberSpec(FrozenConfig):
@@ -60,8 +63,30 @@ class MemberSpec(FrozenConfig):
         """Return the member's name, unique within its run."""
         return f"{self.algo}-fold{self.fold.index}-seed{self.seed}"
 
+    @property
+    def random_seed(self) -> int:
+        """Return the number that seeds the member, far from every other member's.
+
+        Environment e draws from the stream `seed + e`: seeds 0 and 1 themselves would share all
+        but one of their environments' windows.
+        """
+        return int(digest_json([self.algo, self.fold.index, self.seed])[:7], 16)
+
 
 def run_member(spec: MemberSpec, report: Callable[[int, float], None]) -> None:
+    """Train one member, from its checkpoint if there is one; a damaged checkpoint is dropped.
+
+    `report` is that of `train_member`.
+    """
+    try:
+        train_member(spec, report)
+    except CheckpointError as error:
+        logger.warning("%s; %s starts anew", error, spec.name)
+        remove_checkpoint(_checkpoint_folder(spec))
+        train_member(spec, report)
+
+
+def train_member(spec: MemberSpec, report: Callable[[int, float], None]) -> None:
     """Train one member and write its policy folder; goes on from a checkpoint if there is one.
 
     `report(timesteps, steps_per_s)` is called at the start (speed 0), between rollouts, at the end.
@@ -73,7 +98,7 @@ def run_member(spec: MemberSpec, report: Callable[[int, float], None]) -> None:
         batch = Batch(market, scaler, spec.env, spec.fold.train, spec.n_envs)
         logs = Path(spec.work_folder) / "tensorboard"
         sizes = (spec.n_steps, spec.batch_size)
-        model = build_learner(batch, spec.learner, sizes, spec.seed, logs)
+        model = build_learner(batch, spec.learner, sizes, spec.random_seed, logs)
         progress = load_checkpoint(_checkpoint_folder(spec), model, batch) or Progress()
         loop = _Loop(spec, batch, progress, lambda: _score(spec, model, market, scaler))
         loop.report = report

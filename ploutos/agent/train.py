@@ -4,8 +4,10 @@
 from what is already there when it is called again.
 """
 
+import logging
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,15 +18,17 @@ from ploutos.agent.config import Algo, TrainConfig
 from ploutos.agent.hardware import detect_hardware
 from ploutos.agent.member import MemberSpec
 from ploutos.agent.plan import PPO_SIZES, RECURRENT_SIZES, AlgoSizes, Plan, plan
-from ploutos.agent.policy import PolicyManifest
+from ploutos.agent.policy import PolicyManifest, load_policy
 from ploutos.agent.supervise import run_members
 from ploutos.block import BlockRef, SharedDataManager
 from ploutos.config import FrozenConfig
-from ploutos.errors import PolicyError
+from ploutos.errors import PolicyError, StoreError
 from ploutos.folds import Fold, split
 from ploutos.panel import PanelRef, load_panel
 from ploutos.runs import record_part, run_folder, run_id_of, sole_trainer
 from ploutos.store import digest_json, read_json, write_json
+
+logger = logging.getLogger(__name__)
 
 SIZES: dict[Algo, AlgoSizes] = {"PPO": PPO_SIZES, "RecurrentPPO": RECURRENT_SIZES}
 
@@ -87,12 +91,15 @@ def start_run(panel: PanelRef, config: TrainConfig) -> str:
     learning = {
         algo: [p.n_envs, p.n_steps, p.batch_size, p.torch_threads] for algo, p in plans.items()
     }
-    determined = {"config": config.model_dump(mode="json"), "sizes": learning}
+    supervision = {"member_timeout_s", "member_retries"}
+    determined = {
+        "config": config.model_dump(mode="json", exclude=supervision),
+        "sizes": learning,
+    }
     run_id = run_id_of(panel.digest, determined)
-    path = run_folder(run_id) / "run.json"
-    if not path.is_file():
-        spec = RunSpec(run_id=run_id, panel=panel, config=config, folds=folds, plans=plans)
-        write_json(path, spec.model_dump(mode="json"))
+    # Written again by every call: the home may have moved, the machine or the supervision changed.
+    spec = RunSpec(run_id=run_id, panel=panel, config=config, folds=folds, plans=plans)
+    write_json(run_folder(run_id) / "run.json", spec.model_dump(mode="json"))
     return run_id
 
 
@@ -124,7 +131,7 @@ def train_run(run_id: str, on_progress: OnProgress | None = None) -> tuple[Membe
 
 def _train(run: RunSpec, on_progress: OnProgress) -> tuple[MemberResult, ...]:
     names = _member_folders(run)
-    missing = [key for key, folder in names.items() if not (folder / "manifest.json").is_file()]
+    missing = [key for key, folder in names.items() if not _is_finished(folder)]
     progress = _Progress(run, names, missing, on_progress)
     if missing:
         with SharedDataManager(run.panel) as owner:
@@ -155,6 +162,20 @@ def _member_folders(run: RunSpec) -> dict[MemberKey, Path]:
         for fold in reversed(run.folds)
         for seed in run.config.seeds
     }
+
+
+def _is_finished(folder: Path) -> bool:
+    """Tell whether a member's policy is there and whole; a damaged one is moved aside."""
+    if not folder.is_dir():
+        return False
+    try:
+        load_policy(folder)
+    except (PolicyError, StoreError) as error:
+        aside = folder.with_name(f".damaged-{folder.name}-{uuid.uuid4().hex[:8]}")
+        folder.rename(aside)
+        logger.warning("%s; moved to %s, the member is trained again", error, aside)
+        return False
+    return True
 
 
 def _spec(run: RunSpec, key: MemberKey, folder: Path, block: BlockRef) -> MemberSpec:

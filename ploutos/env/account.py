@@ -15,8 +15,8 @@ step calls them one after the other. Accounts are rows of struct-of-arrays, chan
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from ploutos.compiled import compiled
 from ploutos.env.market import Market
 from ploutos.env.observe import observe_account, observe_market
 from ploutos.env.scaler import Scaler
@@ -67,7 +67,7 @@ def open_accounts(n_accounts: int, n_symbols: int, cash_micro: int) -> Accounts:
     )
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def decide(
     market: Market, accounts: Accounts, e: int, row: int, action: np.ndarray, rules: Rules
 ) -> None:
@@ -83,7 +83,7 @@ def decide(
     accounts.last_action[e] = action
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def settle(market: Market, accounts: Accounts, e: int, row: int, rules: Rules) -> int:
     """Carry account `e` through bar `row`, from before its open to its close.
 
@@ -111,7 +111,7 @@ def settle(market: Market, accounts: Accounts, e: int, row: int, rules: Rules) -
     return equity
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _entry_price(before: float, quantity: int, filled: int, price: float) -> float:
     """Return the average price paid per share after a fill; a sale leaves the average as it is."""
     if quantity == 0:
@@ -121,7 +121,7 @@ def _entry_price(before: float, quantity: int, filled: int, price: float) -> flo
     return (before * (quantity - filled) + price * filled) / quantity
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def observe(
     market: Market, scaler: Scaler, accounts: Accounts, e: int, row: int, out: np.ndarray
 ) -> None:

@@ -13,8 +13,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from ploutos.compiled import compiled
 from ploutos.env.account import Accounts, decide, observe, settle
 from ploutos.env.market import Market
 from ploutos.env.scaler import Scaler
@@ -91,7 +91,7 @@ def seed_episodes(episodes: Episodes, e: int, seed: int) -> None:
     episodes.fresh[e] = 1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _draw(random: np.ndarray, e: int, bound: int) -> int:
     """Return a uniform integer in [0, bound) and advance stream `e` (bias below bound / 2**63)."""
     random[e] += np.uint64(0x9E3779B97F4A7C15)
@@ -102,7 +102,7 @@ def _draw(random: np.ndarray, e: int, bound: int) -> int:
     return int(z >> np.uint64(1)) % bound
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def reset(episodes: Episodes, accounts: Accounts, e: int, setup: Setup) -> None:
     """Start a new episode in environment `e`: a random window, a fresh account."""
     bars, first, stop = setup.episode_bars, setup.first_row, setup.stop_row
@@ -123,7 +123,7 @@ def reset(episodes: Episodes, accounts: Accounts, e: int, setup: Setup) -> None:
     accounts.order_micro[e] = 0
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def step(
     data: tuple[Market, Scaler],
     episodes: Episodes,

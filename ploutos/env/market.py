@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from ploutos.compiled import compiled
 from ploutos.panel import Panel
 
 
@@ -41,7 +41,7 @@ def market_of(panel: Panel) -> Market:
     )
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def carry_forward(close: np.ndarray) -> np.ndarray:
     """Return (T, N) closes with gaps filled by the last known close; leading NaN stay.
 

@@ -12,8 +12,8 @@ The same functions serve training, validation and paper trading. Layout of the (
 """
 
 import numpy as np
-from numba import njit
 
+from ploutos.compiled import compiled
 from ploutos.env.market import Market
 from ploutos.env.scaler import Scaler
 from ploutos.portfolio.accounting import equity_micro
@@ -36,7 +36,7 @@ def observation_length(market: Market) -> int:
     return n_symbols * (n_features + 1) + 2 * n_macro + account_length(n_symbols)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _scaled(value: float, center: float, scale: float, clip: float) -> float:
     """Scale one value; NaN becomes 0 (the validity mask says that it is missing)."""
     result = (value - center) / scale
@@ -45,7 +45,7 @@ def _scaled(value: float, center: float, scale: float, clip: float) -> float:
     return min(max(result, -clip), clip)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def observe_market(market: Market, scaler: Scaler, row: int, out: np.ndarray) -> int:
     """Write the market part of row `row` into `out` (float32) and return its length."""
     clip = scaler.clip[0]
@@ -70,7 +70,7 @@ def observe_market(market: Market, scaler: Scaler, row: int, out: np.ndarray) ->
     return at
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def observe_account(
     cash_micro: int,
     peak_micro: int,

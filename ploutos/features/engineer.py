@@ -69,9 +69,10 @@ class FeatureEngineer:
         return pl.concat([frame, self._compute(frame, names)], how="horizontal")
 
     def bars_of(self, frame: pd.DataFrame | pl.DataFrame) -> pl.DataFrame:
-        """Return the frame's bars in the form of `MarketData.bars`, sorted, gaps left out.
+        """Return the frame's bars in the form of `MarketData.bars`, sorted.
 
-        Columns are those that `compute` takes. A frame without `symbol` becomes one symbol, "".
+        A row in which one price is missing has none. Columns are those that `compute` takes. A
+        frame without `symbol` becomes one symbol, "".
 
         Raises
         ------
@@ -81,7 +82,7 @@ class FeatureEngineer:
         _check_names(frame.columns, [])
         polars = self._from_pandas(frame) if isinstance(frame, pd.DataFrame) else frame
         self._check_time_column(polars)
-        bars = _to_bars(polars, self.time_column).drop_nulls(["open", "high", "low", "close"])
+        bars = _to_bars(polars, self.time_column).with_columns(_missing_prices())
         order = ["symbol", "closed_at", *_VALUES, *_ACTIONS]
         return bars.select(order).sort("symbol", "closed_at")
 

@@ -26,6 +26,9 @@ from ploutos.panel.file import save_panel
 from ploutos.panel.model import PRICE_FIELDS, Panel, PanelMeta, PanelRef
 
 _ROWS_PER_COPY = 4_096
+MAX_SILENT_BARS = 10
+# Calendar codes of the exchanges whose next open follows 19:05 New York time.
+DECIDABLE_EXCHANGES = frozenset({"XNYS", "NYSE", "XNAS", "NASDAQ", "AMEX", "BATS", "ARCX"})
 
 
 def build_panel(data: MarketData, config: FeatureConfig, snapshot: str = "") -> PanelRef:
@@ -64,6 +67,7 @@ def align(data: MarketData, config: FeatureConfig, snapshot: str = "") -> Panel:
             f"panel '{data.name}': expected daily bars, received bars of {data.interval}: "
             "decisions, annualisation and paper trading count sessions. Ingest with interval 1d."
         )
+    _check_exchange(data)
     bars = carry_actions(data.bars)
     features = select_features(config)
     warm_up = max(feature.warm_up_bars for feature in features)
@@ -74,6 +78,7 @@ def align(data: MarketData, config: FeatureConfig, snapshot: str = "") -> Panel:
             f"panel '{data.name}': {len(closed_at)} bars, but the longest warm-up is {warm_up}; "
             "at least one bar more is needed. Fetch a longer history or choose fewer families."
         )
+    _check_still_trading(data, bars, closed_at)
     decided_at = decision_times(closed_at)
     cells = _cells(bars, symbols, closed_at)
     macro = compute_macro_features(data.macro, decided_at, config)
@@ -96,6 +101,30 @@ def align(data: MarketData, config: FeatureConfig, snapshot: str = "") -> Panel:
         valid=_align_valid(bars, cells, (n_rows, n_symbols), warm_up),
         macro_valid=np.isfinite(macro_values).astype(np.uint8),
     )
+
+
+def _check_exchange(data: MarketData) -> None:
+    if data.exchange not in DECIDABLE_EXCHANGES:
+        raise PanelError(
+            f"panel '{data.name}': expected an exchange among {sorted(DECIDABLE_EXCHANGES)}, "
+            f"received {data.exchange}. Decisions are taken at 19:05 New York time, which "
+            "elsewhere lies after the open that would have to fill them."
+        )
+
+
+def _check_still_trading(
+    data: MarketData, bars: pl.DataFrame, closed_at: NDArray[np.int64]
+) -> None:
+    """Refuse a symbol that ended: held for ever at its last price, it would flatter every curve."""
+    allowed = int(closed_at[-min(len(closed_at), MAX_SILENT_BARS + 1)])
+    last = bars.group_by("symbol").agg(pl.col("closed_at").max()).sort("symbol")
+    ended = last.filter(_nanoseconds(last) < allowed)
+    if not ended.is_empty():
+        raise PanelError(
+            f"panel '{data.name}': expected every symbol to trade until the end, but the last bar "
+            f"of {ended['symbol'].to_list()} is more than {MAX_SILENT_BARS} bars before it. "
+            "Delistings are not modelled: leave the symbol out, or end the data with it."
+        )
 
 
 def _check_symbols(data: MarketData, bars: pl.DataFrame) -> tuple[str, ...]:

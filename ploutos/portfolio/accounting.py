@@ -9,18 +9,18 @@ Integers stay below 2**53, hence exact in float64 as well (about 9 billion US do
 import math
 
 import numpy as np
-from numba import njit
 
+from ploutos.compiled import compiled
 from ploutos.portfolio.config import Rules
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def round_micro(value: float) -> int:
     """Round to the nearest integer, halves upward. NaN is the caller's fault and never passed."""
     return math.floor(value + 0.5)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def equity_micro(cash_micro: int, quantity_micro: np.ndarray, mark: np.ndarray) -> int:
     """Return cash plus the positions at `mark`, in micro-USD.
 
@@ -40,7 +40,7 @@ def equity_micro(cash_micro: int, quantity_micro: np.ndarray, mark: np.ndarray) 
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def apply_corporate_actions(
     quantity_micro: np.ndarray,
     order_micro: np.ndarray,
@@ -66,19 +66,21 @@ def apply_corporate_actions(
     for n in range(quantity_micro.shape[0]):
         if split_ratio[n] != 1.0:
             quantity_micro[n] = round_micro(quantity_micro[n] * split_ratio[n])
-            order_micro[n] = round_micro(order_micro[n] * split_ratio[n])
+            # The size is rounded, not the signed number: an order to sell all still sells all.
+            size = round_micro(abs(order_micro[n]) * split_ratio[n])
+            order_micro[n] = -size if order_micro[n] < 0 else size
         if cash_dividend[n] != 0.0 and quantity_micro[n] != 0:
             received += round_micro(quantity_micro[n] * cash_dividend[n])
     return received
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def commission_micro(value_micro: int, rules: Rules) -> int:
     """Return the commission of one filled order of `value_micro`, in micro-USD."""
     return max(round_micro(value_micro * rules.commission), rules.minimum_commission_micro)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def fill_orders(
     order_micro: np.ndarray,
     open_price: np.ndarray,
@@ -144,7 +146,7 @@ def fill_orders(
     return cash
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _book(
     n: int,
     quantity: int,
@@ -163,12 +165,12 @@ def _book(
     return value - fee if quantity < 0 else -(value + fee)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _affordable(cash: int, price: float, rules: Rules) -> int:
     """Return the largest quantity (micro-shares) whose value and commission `cash` covers.
 
     Reached when the minimum commission or a rounding makes the pro-rata share a little too dear.
-    One micro-share less than the quotient absorbs the roundings.
+    Two micro-dollars' worth of shares less than the quotient absorb the roundings.
     """
     budget = min(cash / (1.0 + rules.commission), float(cash - rules.minimum_commission_micro))
-    return math.floor(budget / price) - 1
+    return math.floor(budget / price) - math.ceil(2.0 / price)

@@ -6,15 +6,15 @@ Quantities are fixed here, at the decision, from the close; the fill comes at th
 import math
 
 import numpy as np
-from numba import njit
 
+from ploutos.compiled import compiled
 from ploutos.portfolio.accounting import equity_micro
 from ploutos.portfolio.config import Rules
 
 HOLD, BUY, SELL = 0, 1, 2
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def plan_orders(
     action: np.ndarray,
     account: tuple[int, np.ndarray],
@@ -67,7 +67,7 @@ def plan_orders(
             order_micro[n] = math.floor(value / mark[n])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _buy_value(equity: int, quantity: int, mark: float, rules: Rules) -> float:
     """Return the value that a buy adds, in micro-USD, never negative."""
     room = rules.maximum_weight * equity - quantity * mark

@@ -69,14 +69,14 @@ def replay_run(
         ledger.verify()
         account = f"replay-{run_id}-{digest_json(config.model_dump(mode='json'))[:8]}"
         desk = desk_of(spec, panel, ledger, (account, "replay"), config)
-        start = _first_bar(panel.n_rows, spec.folds[-1].test, config.replay_sessions)
-        state = replay(desk, panel.decided_at, Rows(start=start, stop=panel.n_rows), on_progress)
-        check_parity(desk, Rows(start=start, stop=panel.n_rows))
+        bars = _last_bars(spec.folds[-1].test, config.replay_sessions)
+        state = replay(desk, panel.decided_at, bars, on_progress)
+        check_parity(desk, bars)
         summary = PaperSummary(
             account=account,
             sessions=config.replay_sessions,
-            first_session=desk.sessions[start - 1],
-            last_session=desk.sessions[-1],
+            first_session=desk.sessions[bars.start - 1],
+            last_session=desk.sessions[bars.stop - 1],
             orders=state.n_intents,
             fills=state.n_fills,
             equity_usd=state.equity[-1][1] / MICRO,
@@ -146,12 +146,11 @@ def check_parity(desk: Desk, bars: Rows) -> None:
             )
 
 
-def _first_bar(n_rows: int, test: Rows, n_sessions: int) -> int:
-    """Return the first row that earns a return: all of them lie after the training rows."""
-    first = n_rows - n_sessions
-    if first < test.start:
+def _last_bars(test: Rows, n_sessions: int) -> Rows:
+    """Return the rows that earn a return: the last test rows, before any hold-out."""
+    if n_sessions > len(test):
         raise TradingError(
-            f"expected at most {n_rows - test.start} replay_sessions, the rows that the latest "
-            f"committee has not been trained on; received {n_sessions}."
+            f"expected at most {len(test)} replay_sessions, the rows that the latest committee "
+            f"is tested on; received {n_sessions}."
         )
-    return first
+    return Rows(start=test.stop - n_sessions, stop=test.stop)

@@ -12,7 +12,7 @@ from pydantic import Field
 from ploutos.agent.train import RunSpec, load_run
 from ploutos.config import FrozenConfig
 from ploutos.errors import TradingError
-from ploutos.panel import Panel, load_panel
+from ploutos.panel import Panel, PanelRef, load_panel
 from ploutos.portfolio.config import MICRO
 from ploutos.runs import read_part
 from ploutos.trading.config import PaperConfig
@@ -37,7 +37,9 @@ class SessionSummary(FrozenConfig):
     )
 
 
-def trade_session(run_id: str, config: PaperConfig, now: datetime) -> SessionSummary:
+def trade_session(
+    run_id: str, config: PaperConfig, now: datetime, fresh: PanelRef | None = None
+) -> SessionSummary:
     """Trade the session that `now` belongs to with the run's latest committee.
 
     Before 19:05 New York time that is the session before; its open has then passed, and the
@@ -51,9 +53,14 @@ def trade_session(run_id: str, config: PaperConfig, now: datetime) -> SessionSum
         Account and ledger.
     now : datetime
         With a time zone.
+    fresh : PanelRef, optional
+        A panel with the newest bars, of the same symbols and features as the run's; by default
+        the run's own, whose last bar is the last one that was there at training.
 
     Raises
     ------
+    PolicyError
+        If the fresh panel has other symbols or features.
     TradingError
         If `now` has no time zone, or the policy's answer cannot be used.
     LedgerError
@@ -63,7 +70,7 @@ def trade_session(run_id: str, config: PaperConfig, now: datetime) -> SessionSum
         raise TradingError(f"expected an instant with a time zone, received {now.isoformat()}")
     instant = int(now.timestamp()) * SECOND_NS
     spec = load_run(run_id)
-    panel = load_panel(spec.panel)
+    panel = load_panel(fresh or spec.panel)
     timing = timing_of(panel.meta.exchange, instant)
     verdict = read_part(run_id, "validation")["verdict"]
     if verdict != "promoted":

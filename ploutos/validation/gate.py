@@ -73,7 +73,7 @@ def judge(
     periods_per_year : float
         Bars per year, for everything annual.
     n_trials : int
-        Configurations, seeds and settings that were ever evaluated on these data, >= 1.
+        Trials that the deflation counts, >= 1.
 
     Raises
     ------
@@ -220,8 +220,9 @@ def _check_deflated_sharpe(
         sentence = "The Sharpe ratio is not defined: the committee's returns never varied."
     else:
         sentence = (
-            f"The probability that the Sharpe ratio is more than the luckiest of {n_trials} "
-            f"trials without skill is {probability:.1%}; at least {asked:.1%} is asked for."
+            f"The probability that the Sharpe ratio is more than the luckiest of this run's "
+            f"{n_trials} trials without skill is {probability:.1%}; at least {asked:.1%} is asked "
+            "for."
         )
     return Check(
         name="deflated Sharpe ratio",

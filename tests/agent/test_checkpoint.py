@@ -8,7 +8,7 @@ from ploutos.agent.config import PPOConfig, RecurrentPPOConfig
 from ploutos.agent.learner import build_learner
 from ploutos.env.batch import Batch
 from ploutos.env.config import EnvConfig
-from ploutos.errors import PolicyError
+from ploutos.errors import CheckpointError
 from ploutos.folds import Rows
 from tests.env.markets import plain_scaler, random_market
 
@@ -82,5 +82,5 @@ def test_damaged_checkpoint_is_refused(tmp_path, damage):
         path.write_bytes(data[:-7])
     else:
         path.unlink()
-    with pytest.raises(PolicyError, match=r"expected (SHA-256|a tensor file)"):
+    with pytest.raises(CheckpointError, match=r"expected (SHA-256|a tensor file)"):
         load_checkpoint(tmp_path, model, batch)

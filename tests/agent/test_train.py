@@ -10,8 +10,12 @@ import psutil
 import pytest
 
 from ploutos.agent import PPOConfig, RecurrentPPOConfig, TrainConfig, load_policy
-from ploutos.agent.train import start_run, train_run
+from ploutos.agent.member import MemberSpec
+from ploutos.agent.train import load_run, start_run, train_run
+from ploutos.env.batch import Batch
 from ploutos.env.config import EnvConfig
+from ploutos.env.market import market_of
+from ploutos.env.scaler import fit_scaler
 from ploutos.errors import FoldError, TrainingError
 from ploutos.folds import FoldConfig
 from ploutos.panel import save_panel
@@ -141,12 +145,63 @@ def test_member_that_stops_reporting_is_ended_and_named(home):
 
 def test_failing_member_shows_its_last_words(home):
     run_id = start_run(save_panel(random_panel()), CONFIG)
-    work = run_folder(run_id) / "members" / "RecurrentPPO-fold1-seed0" / "checkpoint"
+    work = run_folder(run_id) / "members" / "RecurrentPPO-fold1-seed0"
     work.mkdir(parents=True)
-    (work / "checkpoint.json").write_text("not json")
-    with pytest.raises(TrainingError, match=r"(?s)RecurrentPPO-fold1-seed0 failed.*JSON file"):
+    (work / "tensorboard").write_text("a file where the logs should go")
+    with pytest.raises(TrainingError, match=r"(?s)RecurrentPPO-fold1-seed0 failed.*tensorboard"):
         train_run(run_id)
     assert members_alive() == []
+
+
+def test_damaged_policy_is_moved_aside_and_trained_again(home):
+    config = CONFIG.model_copy(update={"algos": ("PPO",)})
+    run_id = start_run(save_panel(random_panel()), config)
+    first = {r.fold: Path(r.policy_folder) for r in train_run(run_id)}
+    good = (first[1] / "policy.safetensors").read_bytes()
+    (first[1] / "policy.safetensors").write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    again = {r.fold: r.reused for r in train_run(run_id)}
+    assert again == {0: True, 1: False}
+    assert (first[1] / "policy.safetensors").read_bytes() == good
+
+
+def test_run_goes_on_after_its_home_has_moved(home, tmp_path, monkeypatch):
+    config = CONFIG.model_copy(update={"algos": ("PPO",)})
+    run_id = start_run(save_panel(random_panel()), config)
+    train_run(run_id)
+    home.rename(tmp_path / "elsewhere")
+    monkeypatch.setenv("PLOUTOS_HOME", str(tmp_path / "elsewhere"))
+    assert start_run(save_panel(random_panel()), config) == run_id
+    assert all(result.reused for result in train_run(run_id))
+
+
+def test_patience_with_members_is_no_part_of_the_run_id(home):
+    panel = save_panel(random_panel())
+    patient = CONFIG.model_copy(update={"member_timeout_s": 9999.0, "member_retries": 7})
+    assert start_run(panel, CONFIG) == start_run(panel, patient)
+    assert load_run(start_run(panel, patient)).config.member_retries == 7
+
+
+def test_seeds_that_follow_one_another_do_not_share_their_windows(home):
+    panel = random_panel()
+    run_id = start_run(save_panel(panel), CONFIG)
+    fold = load_run(run_id).folds[0]
+    starts = []
+    for seed in (0, 1):
+        spec = MemberSpec.model_construct(algo="PPO", fold=fold, seed=seed)
+        batch = Batch(
+            market_of(panel), fit_scaler(panel, fold.train, 5.0), CONFIG.env, fold.train, 32
+        )
+        batch.seed(spec.random_seed)
+        batch.reset()
+        starts.append(list(zip(batch.episodes.row, batch.episodes.stop, strict=True)))
+    shared = sum(one == two for one in starts[0] for two in starts[1])
+    assert shared < 16  # 1,024 pairs of windows over 60 rows: a dozen coincide by chance
+
+
+@pytest.mark.parametrize("change", [{"seeds": (0, 0)}, {"seeds": (-1,)}, {"algos": ("PPO", "PPO")}])
+def test_seeds_and_algorithms_that_cannot_be_told_apart_are_refused(change):
+    with pytest.raises(ValueError, match=r"distinct|greater than or equal"):
+        TrainConfig.model_validate(CONFIG.model_dump() | change)
 
 
 def test_members_end_when_their_parent_is_killed(home, tmp_path):

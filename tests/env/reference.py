@@ -48,7 +48,7 @@ def bar(order, cash, held, market, rules):
     for n in range(n_symbols):
         if market["split"][n] != 1.0:
             held[n] = rounded(held[n] * market["split"][n])
-            order[n] = rounded(order[n] * market["split"][n])
+            order[n] = int(math.copysign(rounded(abs(order[n]) * market["split"][n]), order[n]))
     cash += sum(rounded(held[n] * market["dividend"][n]) for n in range(n_symbols) if held[n])
     fills, prices, fees = [0] * n_symbols, [math.nan] * n_symbols, [0] * n_symbols
     tradable = [n for n in range(n_symbols) if order[n] and market["open"][n] > 0]
@@ -74,7 +74,7 @@ def bar(order, cash, held, market, rules):
             spendable = min(
                 cash / (1.0 + rules.commission), float(cash - rules.minimum_commission_micro)
             )
-            quantity = math.floor(spendable / price) - 1
+            quantity = math.floor(spendable / price) - math.ceil(2.0 / price)
         if quantity > 0:
             value = rounded(quantity * price)
             fills[n], prices[n], fees[n] = quantity, price, commission(value, rules)

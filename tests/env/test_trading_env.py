@@ -2,6 +2,7 @@ import functools
 
 import gymnasium as gym
 import numpy as np
+import polars as pl
 import pytest
 from gymnasium.utils.env_checker import check_env as gymnasium_check_env
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
@@ -20,6 +21,7 @@ from ploutos.market import IngestConfig, MarketData, fetch
 from ploutos.market.schema import empty_bars, empty_macro
 from ploutos.panel import save_panel
 from ploutos.panel.build import align
+from ploutos.panel.frame import panel_of_frame
 from tests.panels import random_panel
 
 CONFIG = EnvConfig(episode_bars=7)
@@ -114,3 +116,21 @@ def test_released_block_is_refused_with_advice(home):
         ref = owner.ref
     with pytest.raises(BlockError, match="publish the panel again"):
         TradingEnv(ref, CONFIG)
+
+
+def test_split_on_a_row_without_prices_is_not_lost():
+    bars = fetch(IngestConfig(symbols=("IBM",))).bars
+    row = 900
+    frame = bars.with_row_index("row").with_columns(
+        *(
+            pl.when(pl.col("row") == row)
+            .then(None)
+            .otherwise(pl.col(name) / pl.when(pl.col("row") >= row).then(2.0).otherwise(1.0))
+            .alias(name)
+            for name in ("open", "high", "low", "close")
+        ),
+        split_ratio=pl.when(pl.col("row") == row).then(2.0).otherwise(1.0),
+    )
+    panel = panel_of_frame(frame.drop("row"))
+    assert panel.split_ratio.max() == 2.0
+    assert np.isfinite(panel.prices[:, :, 3]).all()

@@ -37,7 +37,7 @@ class Server:
         # SQLite may be busy, which the server says by 503: Prefect's own client repeats it too.
         url = f"{self.api_url}{path}"
         for _ in range(20):
-            answer = httpx.request(method, url, json=body, timeout=30, trust_env=False)
+            answer = httpx.request(method, url, json=body, timeout=120, trust_env=False)
             if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
                 break
             time.sleep(0.5)

@@ -67,9 +67,10 @@ def test_a_started_server_answers_until_it_is_stopped(tmp_path: Path):
 
 
 def test_ctrl_c_in_the_terminal_does_not_reach_the_server(tmp_path: Path):
+    before = psutil.Process().children()
     api = LocalApi(tmp_path / "prefect")
     try:
-        [child] = psutil.Process().children()
+        [child] = set(psutil.Process().children()) - set(before)
         assert os.getsid(child.pid) != os.getsid(0)
     finally:
         api.stop()

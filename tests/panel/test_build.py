@@ -26,6 +26,18 @@ def test_rows_are_the_sessions_of_all_symbols_together(panel):
     assert (panel.n_features, panel.n_macro) == (len(CATALOG), len(MACRO_CATALOG))
 
 
+def test_exchange_that_opens_before_the_decision_is_refused(data):
+    with pytest.raises(PanelError, match="received XTKS"):
+        align(replace(data, exchange="XTKS"), CONFIG)
+
+
+def test_symbol_that_ended_is_refused_by_name(data):
+    last = sorted(data.bars["closed_at"].unique())[-12]
+    kept = (pl.col("symbol") != "B") | (pl.col("closed_at") < last)
+    with pytest.raises(PanelError, match=r"\['B'\].*Delistings"):
+        align(replace(data, bars=data.bars.filter(kept)), CONFIG)
+
+
 def test_every_price_stands_on_its_own_date(data, panel):
     row_of = {session: row for row, session in enumerate(SESSIONS)}
     expected = np.full((T, 3, 5), np.nan)

@@ -44,12 +44,20 @@ class BlockError(PloutosError):
     """A shared block cannot be published, attached or verified."""
 
 
+class SpaceError(BlockError):
+    """A shared block does not fit into the file system that it was to be placed in."""
+
+
 class FoldError(PloutosError):
     """The requested folds do not fit the data."""
 
 
 class EnvironmentConfigError(ConfigError):
     """An environment was asked for something that its block or config cannot give."""
+
+
+class WorkerError(PloutosError):
+    """An environment worker died, raised, or did not answer in time."""
 
 
 class TrainingError(PloutosError):

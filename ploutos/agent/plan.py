@@ -10,7 +10,6 @@ from pydantic import Field, model_validator
 
 from ploutos.agent.config import Algo
 from ploutos.agent.hardware import GIB, Hardware
-from ploutos.block import check_space
 from ploutos.config import FrozenConfig
 
 MEMBER_BYTES = GIB
@@ -69,13 +68,7 @@ def plan(hardware: Hardware, block_bytes: int, n_members: int, sizes: AlgoSizes)
     -------
     Plan
         Sizes and reasons.
-
-    Raises
-    ------
-    BlockError
-        If the block does not fit into the free shared memory.
     """
-    check_space(block_bytes, hardware.shm_free_bytes)
     cores = hardware.cpu_count
     # Pages of the block are charged to the same memory limit as the processes.
     by_memory = max(1, (hardware.memory_bytes - block_bytes) // MEMBER_BYTES)

@@ -16,19 +16,15 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from ploutos.agent.member import MemberSpec
+from ploutos.env.workers import THREAD_VARIABLES
 from ploutos.errors import TrainingError
 from ploutos.store import write_json
 
 Report = Callable[[MemberSpec, int, float], None]
 
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-    "POLARS_MAX_THREADS",
-)
 LAST_LINES = 15
+# A wait without a limit would not notice Ctrl-C where a library restarts interrupted calls.
+POLL_S = 0.5
 
 
 class _Stop:
@@ -67,7 +63,9 @@ def run_members(
             pool.submit(_run_with_retries, spec, timeout_s, retries, report, stop) for spec in specs
         ]
         try:
-            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            done, left = wait(futures, POLL_S, FIRST_EXCEPTION)
+            while left and not any(future.exception() for future in done):
+                done, left = wait(futures, POLL_S, FIRST_EXCEPTION)
         except BaseException:
             _cancel(stop, pool)
             raise

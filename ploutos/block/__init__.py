@@ -1,4 +1,4 @@
-"""The panel in one shared-memory segment. In: a panel file. Out: read-only views in any process.
+"""The panel in one shared segment. In: a panel file. Out: read-only views in any process.
 
 The owner (`SharedDataManager`) publishes exactly the bytes of the panel file; readers (`attach`)
 map them read-only. Importing this package is cheap: workers need neither pyarrow nor polars.
@@ -7,14 +7,13 @@ map them read-only. Importing this package is cheap: workers need neither pyarro
 from ploutos.block.header import BlockRef
 from ploutos.block.owner import SharedDataManager
 from ploutos.block.reader import Block, attach
-from ploutos.block.segment import check_space, free_bytes, reap_dead_blocks
+from ploutos.block.segment import free_bytes, reap_dead_blocks
 
 __all__ = [
     "Block",
     "BlockRef",
     "SharedDataManager",
     "attach",
-    "check_space",
     "free_bytes",
     "reap_dead_blocks",
 ]

@@ -29,7 +29,12 @@ class BlockRef(FrozenConfig):
     """The address of a published block: small, picklable, and enough to attach."""
 
     segment: str = Field(
-        pattern=r"^ploutos-[0-9a-z-]+$", description="Name of the shared-memory segment."
+        pattern=r"^ploutos-[0-9a-z-]+$", description="Name of the segment, also of its file."
+    )
+    folder: str = Field(
+        default="/dev/shm",  # noqa: S108 - where Linux keeps POSIX shared memory
+        pattern=r"^/",
+        description="Folder of the segment's file: shared memory, or where it did not fit, a disk.",
     )
     size: int = Field(gt=0, description="Size of the panel file in the segment, in bytes.")
     digest: str = Field(

@@ -9,8 +9,8 @@ from typing import Self
 
 import numpy as np
 
-from ploutos.block.header import ArrayPlace, BlockRef, read_header
-from ploutos.block.segment import open_segment
+from ploutos.block.header import PAGE_BYTES, ArrayPlace, BlockRef, read_header
+from ploutos.block.segment import open_segment, segment_path
 from ploutos.errors import BlockError
 from ploutos.panel import Panel
 
@@ -38,6 +38,14 @@ class Block:
         if self._panel is None:
             raise BlockError(f"the block in {self.ref.segment} is closed: attach again")
         return self._panel
+
+    def touch(self) -> None:
+        """Read every page of the panel once, so that no later read waits for a page fault."""
+        for field in dataclasses.fields(self.panel):
+            if field.name != "meta":
+                every_byte = getattr(self.panel, field.name).reshape(-1).view(np.uint8)
+                every_byte[::PAGE_BYTES].sum()
+                every_byte[-1:].sum()
 
     def close(self) -> None:
         """Let the panel go; harmless if closed already."""
@@ -80,7 +88,7 @@ def attach(ref: BlockRef) -> Block:
 
 def _map(ref: BlockRef) -> mmap.mmap:
     try:
-        descriptor = open_segment(ref.segment)
+        descriptor = open_segment(segment_path(ref.segment, ref.folder))
     except OSError as error:
         raise BlockError(
             f"cannot open segment {ref.segment}: {error}. Its owner has ended or released it; "

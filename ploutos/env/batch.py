@@ -51,6 +51,28 @@ def setup_of(config: EnvConfig, rows: Rows) -> Setup:
     )
 
 
+def check_actions(action: np.ndarray, n_envs: int, n_symbols: int) -> np.ndarray:
+    """Return the actions as row-major (E, N) int64; a copy only if they are something else.
+
+    Raises
+    ------
+    EnvironmentConfigError
+        If the actions have the wrong shape or a value other than 0, 1, 2.
+    """
+    action = np.ascontiguousarray(action, np.int64)
+    if action.shape != (n_envs, n_symbols):
+        raise EnvironmentConfigError(
+            f"expected actions of shape ({n_envs}, {n_symbols}), "
+            f"received {action.shape}: one row per environment, one action per symbol."
+        )
+    if action.min() < 0 or action.max() > 2:
+        raise EnvironmentConfigError(
+            f"expected actions 0 (hold), 1 (buy) or 2 (sell), received values from "
+            f"{action.min()} to {action.max()}."
+        )
+    return action
+
+
 class Batch:
     """E environments over one market. Not a Gymnasium class: the fronts are.
 
@@ -111,17 +133,7 @@ class Batch:
         EnvironmentConfigError
             If the actions have the wrong shape or a value other than 0, 1, 2.
         """
-        action = np.ascontiguousarray(action, np.int64)
-        if action.shape != (self.n_envs, self.n_symbols):
-            raise EnvironmentConfigError(
-                f"expected actions of shape ({self.n_envs}, {self.n_symbols}), "
-                f"received {action.shape}: one row per environment, one action per symbol."
-            )
-        if action.min() < 0 or action.max() > 2:
-            raise EnvironmentConfigError(
-                f"expected actions 0 (hold), 1 (buy) or 2 (sell), received values from "
-                f"{action.min()} to {action.max()}."
-            )
+        action = check_actions(action, self.n_envs, self.n_symbols)
         step(
             (self.market, self.scaler),
             self.episodes,

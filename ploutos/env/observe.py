@@ -16,6 +16,7 @@ import numpy as np
 from ploutos.compiled import compiled
 from ploutos.env.market import Market
 from ploutos.env.scaler import Scaler
+from ploutos.panel import Panel
 from ploutos.portfolio.accounting import equity_micro
 
 ACCOUNT_FIXED = 2
@@ -29,8 +30,8 @@ def account_length(n_symbols: int) -> int:
     return ACCOUNT_FIXED + ACCOUNT_PER_SYMBOL * n_symbols
 
 
-def observation_length(market: Market) -> int:
-    """Return D, the length of a by-value observation."""
+def observation_length(market: Market | Panel) -> int:
+    """Return D, the length of a by-value observation of a market or of the panel it is bound to."""
     n_symbols, n_features = market.features.shape[1:]
     n_macro = market.macro.shape[1]
     return n_symbols * (n_features + 1) + 2 * n_macro + account_length(n_symbols)

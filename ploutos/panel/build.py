@@ -62,12 +62,7 @@ def build_panel(data: MarketData, config: FeatureConfig, snapshot: str = "") -> 
 
 def align(data: MarketData, config: FeatureConfig, snapshot: str = "") -> Panel:
     """Compute the panel in memory; `build_panel` tells of parameters and errors."""
-    if data.interval != "1d":
-        raise PanelError(
-            f"panel '{data.name}': expected daily bars, received bars of {data.interval}: "
-            "decisions, annualisation and paper trading count sessions. Ingest with interval 1d."
-        )
-    _check_exchange(data)
+    _check_daily(data)
     bars = carry_actions(data.bars)
     features = select_features(config)
     warm_up = max(feature.warm_up_bars for feature in features)
@@ -103,7 +98,12 @@ def align(data: MarketData, config: FeatureConfig, snapshot: str = "") -> Panel:
     )
 
 
-def _check_exchange(data: MarketData) -> None:
+def _check_daily(data: MarketData) -> None:
+    if data.interval != "1d":
+        raise PanelError(
+            f"panel '{data.name}': expected daily bars, received bars of {data.interval}: "
+            "decisions, annualisation and paper trading count sessions. Ingest with interval 1d."
+        )
     if data.exchange not in DECIDABLE_EXCHANGES:
         raise PanelError(
             f"panel '{data.name}': expected an exchange among {sorted(DECIDABLE_EXCHANGES)}, "

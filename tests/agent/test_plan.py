@@ -7,7 +7,6 @@ from pydantic import ValidationError
 
 from ploutos.agent.hardware import GIB, Gpu, Hardware, detect_hardware
 from ploutos.agent.plan import PPO_SIZES, RECURRENT_SIZES, AlgoSizes, Plan, plan, plan_rows
-from ploutos.errors import BlockError
 
 # A slow machine is no counterexample, and a failure must come back at the next run.
 reproducible = settings(
@@ -56,9 +55,11 @@ def test_large_host_under_a_quota_of_twelve_cores_is_planned_as_twelve(tmp_path)
     assert planned.torch_threads == 1
 
 
-def test_block_larger_than_shared_memory_is_refused_before_anything_starts():
-    with pytest.raises(BlockError, match=r"expected at least 209715200 .* received 67108864"):
-        plan(machine(12, 64, shm_mib=64), BLOCK, 12, PPO_SIZES)
+def test_block_larger_than_shared_memory_is_planned_all_the_same():
+    """It becomes a file, and its pages count against the same memory."""
+    small, large = (plan(machine(12, 64, shm_mib=mib), BLOCK, 12, PPO_SIZES) for mib in (64, 8192))
+
+    assert small == large
 
 
 def test_what_is_learned_does_not_depend_on_the_machine():

@@ -64,15 +64,18 @@ def test_importing_the_library_prints_and_writes_nothing(tmp_path: Path):
     assert not (tmp_path / "home").exists()
 
 
-def test_an_environment_worker_loads_no_learning_and_no_frame_library(tmp_path: Path):
-    loaded = loaded_by("ploutos.env", tmp_path)
+def test_an_environment_worker_loads_no_learning_frame_or_settings_library(tmp_path: Path):
     heavy = {"torch", "stable_baselines3", "sb3_contrib", "pandas", "polars", "prefect", "yfinance"}
-    assert loaded.isdisjoint(heavy), sorted(loaded & heavy)
+    heavy |= {"pyarrow", "pydantic_settings"}
+    for name in ("ploutos.env", "ploutos.env.workers.__main__"):
+        loaded = loaded_by(name, tmp_path)
+        assert loaded.isdisjoint(heavy), sorted(loaded & heavy)
 
 
 def test_reading_a_block_needs_no_frame_library(tmp_path: Path):
     loaded = loaded_by("ploutos.block", tmp_path)
-    assert loaded.isdisjoint({"torch", "pandas", "polars", "prefect"})
+    assert loaded.isdisjoint({"torch", "pandas", "polars", "prefect", "pyarrow", "numba"})
+    assert "pydantic_settings" not in loaded
 
 
 def test_the_command_starts_before_prefect_is_imported(tmp_path: Path):

@@ -1,13 +1,13 @@
 """A small panel file for the tests of the block, and a check that no segment is left."""
 
-import hashlib
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ploutos.panel import Panel, PanelMeta, PanelRef, panel_to_buffer
+from ploutos.panel import PanelRef
+from tests.block.panels import DAY_NS, write_panel
 
 T, N, F, M = 400, 3, 40, 2
 
@@ -16,8 +16,8 @@ T, N, F, M = 400, 3, 40, 2
 def arrays() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(7)
     return {
-        "closed_at": np.arange(T, dtype=np.int64) * 86_400_000_000_000,
-        "decided_at": np.arange(T, dtype=np.int64) * 86_400_000_000_000 + 1,
+        "closed_at": np.arange(T, dtype=np.int64) * DAY_NS,
+        "decided_at": np.arange(T, dtype=np.int64) * DAY_NS + 1,
         "features": rng.normal(size=(T, N, F)).astype(np.float32),
         "macro": rng.normal(size=(T, M)).astype(np.float32),
         "prices": rng.uniform(1, 9, size=(T, N, 5)),
@@ -31,31 +31,18 @@ def arrays() -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="session")
 def panel(arrays, tmp_path_factory) -> PanelRef:
-    meta = PanelMeta(
-        name="random",
-        symbols=("AAA", "BBB", "CCC"),
-        feature_names=tuple(f"feature_{index}" for index in range(F)),
-        macro_names=("vix_level", "tnx_level"),
-        catalog_digest="c" * 64,
-        first_row=5,
-    )
-    data = memoryview(panel_to_buffer(Panel(meta=meta, **arrays)))
-    path = tmp_path_factory.mktemp("panel") / "panel.arrow"
-    path.write_bytes(data)
-    return PanelRef(
-        path=str(path),
-        digest=hashlib.sha256(data).hexdigest(),
-        n_bytes=len(data),
-        n_rows=T,
-        n_symbols=N,
-        n_features=F,
-        n_macro=M,
-        first_row=meta.first_row,
-        catalog_digest=meta.catalog_digest,
-    )
+    return write_panel(tmp_path_factory.mktemp("panel"), **arrays)
+
+
+@pytest.fixture(params=["shared memory", "file"])
+def folder(request, tmp_path) -> Path | None:
+    """Where the block goes: shared memory by itself, a file when a folder is given."""
+    return None if request.param == "shared memory" else tmp_path / "blocks"
 
 
 @pytest.fixture(autouse=True)
-def no_segment_is_left():
+def no_segment_is_left(tmp_path, monkeypatch):
+    monkeypatch.setenv("PLOUTOS_HOME", str(tmp_path / "home"))
     yield
+    assert list(tmp_path.rglob("ploutos-*")) == []
     assert list(Path("/dev/shm").glob(f"ploutos-{os.getpid()}-*")) == []

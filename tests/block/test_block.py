@@ -11,39 +11,42 @@ from ploutos.block import (
     BlockRef,
     SharedDataManager,
     attach,
-    check_space,
     free_bytes,
     reap_dead_blocks,
 )
-from ploutos.block.segment import segment_path
-from ploutos.errors import BlockError, PloutosError
+from ploutos.block.segment import check_space, segment_path
+from ploutos.errors import BlockError, PloutosError, SpaceError
+
+
+def file_of(ref: BlockRef) -> Path:
+    return segment_path(ref.segment, ref.folder)
 
 
 def own_prefix() -> str:
     return f"ploutos-{os.getpid()}-"
 
 
-def test_readers_see_what_was_written_and_the_segment_holds_the_files_bytes(panel, arrays):
-    with SharedDataManager(panel) as manager, attach(manager.ref) as block:
+def test_readers_see_what_was_written_and_the_segment_holds_the_files_bytes(panel, arrays, folder):
+    with SharedDataManager(panel, folder) as manager, attach(manager.ref) as block:
         for name, expected in arrays.items():
             np.testing.assert_array_equal(getattr(block.panel, name), expected)
-        assert block.panel.meta.symbols == ("AAA", "BBB", "CCC")
-        segment = segment_path(manager.ref.segment).read_bytes()
+        assert block.panel.meta.symbols == ("S000", "S001", "S002")
+        segment = file_of(manager.ref).read_bytes()
         file = Path(panel.path).read_bytes()
         assert segment[-len(file) :] == file
         assert (len(segment) - len(file)) % 4096 == 0
 
 
-def test_arrays_of_a_reader_cannot_be_made_writable(panel, arrays):
-    with SharedDataManager(panel) as manager, attach(manager.ref) as block:
+def test_arrays_of_a_reader_cannot_be_made_writable(panel, arrays, folder):
+    with SharedDataManager(panel, folder) as manager, attach(manager.ref) as block:
         for name in arrays:
             with pytest.raises(ValueError, match="WRITEABLE"):
                 getattr(block.panel, name).flags.writeable = True
 
 
-def overwrite(ref: BlockRef, offset: int, data: bytes) -> None:
-    with segment_path(ref.segment).open("r+b") as file:
-        file.seek(offset)
+def overwrite(ref: BlockRef, offset: int | bytes, data: bytes) -> None:
+    with file_of(ref).open("r+b") as file:
+        file.seek(offset if isinstance(offset, int) else file.read().index(offset))
         file.write(data)
 
 
@@ -60,10 +63,11 @@ def overwrite(ref: BlockRef, offset: int, data: bytes) -> None:
         (40, b"\x00\x00\x00\x00", "wrong digest"),
         (72, b"\x00\x00\x00\x00", "wrong layout"),
         (110, b"?", "wrong layout"),
+        (b"cccc", b"dddd", "wrong layout"),
     ],
 )
-def test_header_that_was_changed_is_refused_by_name(panel, offset, data, message):
-    with SharedDataManager(panel) as manager:
+def test_header_that_was_changed_is_refused_by_name(panel, offset, data, message, folder):
+    with SharedDataManager(panel, folder) as manager:
         overwrite(manager.ref, offset, data)
         with pytest.raises(BlockError, match=message):
             attach(manager.ref)
@@ -72,9 +76,9 @@ def test_header_that_was_changed_is_refused_by_name(panel, offset, data, message
 @pytest.mark.parametrize(
     ("size", "message"), [(0, "cannot map"), (50, "wrong size"), (9000, "wrong segment size")]
 )
-def test_truncated_segment_is_refused(panel, size, message):
-    with SharedDataManager(panel) as manager:
-        os.truncate(segment_path(manager.ref.segment), size)
+def test_truncated_segment_is_refused(panel, size, message, folder):
+    with SharedDataManager(panel, folder) as manager:
+        os.truncate(file_of(manager.ref), size)
         with pytest.raises(BlockError, match=message):
             attach(manager.ref)
 
@@ -89,14 +93,19 @@ def test_ref_to_other_data_is_refused(panel):
         BlockRef(segment="../etc/passwd", size=1, digest="0" * 64)
 
 
-def test_corrupt_panel_file_is_refused_and_nothing_is_left(panel, tmp_path):
+def test_corrupt_panel_file_is_refused_and_nothing_is_left(panel, tmp_path, folder):
     data = bytearray(Path(panel.path).read_bytes())
     data[len(data) // 2] ^= 1
     corrupt = tmp_path / "corrupt.arrow"
     corrupt.write_bytes(data)
 
     with pytest.raises(BlockError, match=f"expected digest {panel.digest}"):
-        SharedDataManager(panel.model_copy(update={"path": str(corrupt)})).publish()
+        SharedDataManager(panel.model_copy(update={"path": str(corrupt)}), folder).publish()
+
+
+def test_panel_of_another_catalog_than_its_ref_says_is_refused(panel):
+    with pytest.raises(BlockError, match=r"features of another catalog: expected d+, received c+"):
+        SharedDataManager(panel.model_copy(update={"catalog_digest": "d" * 64})).publish()
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not a panel" * 1000])
@@ -111,12 +120,12 @@ def test_file_that_is_no_panel_is_refused(panel, tmp_path, content):
 
 def fail_inside(manager: SharedDataManager) -> None:
     with manager:
-        assert segment_path(manager.ref.segment).exists()
+        assert file_of(manager.ref).exists()
         raise RuntimeError("the work failed")
 
 
-def test_block_is_removed_when_the_work_inside_fails(panel):
-    manager = SharedDataManager(panel)
+def test_block_is_removed_when_the_work_inside_fails(panel, folder):
+    manager = SharedDataManager(panel, folder)
     with pytest.raises(RuntimeError, match="the work failed"):
         fail_inside(manager)
     with pytest.raises(BlockError, match="not published"):
@@ -136,10 +145,25 @@ def test_publishing_twice_gives_one_block_and_releasing_twice_is_harmless(panel)
         _ = block.panel
 
 
-def test_space_is_checked_with_both_numbers_in_the_message():
-    check_space(100, 100)
-    with pytest.raises(BlockError, match=r"expected at least 101 .* received 100"):
-        check_space(101, 100)
+def test_block_is_put_where_its_owner_wants_it(panel, tmp_path):
+    with SharedDataManager(panel, tmp_path / "deep" / "blocks") as manager:
+        assert file_of(manager.ref).parent == tmp_path / "deep" / "blocks"
+        assert file_of(manager.ref).stat().st_mode & 0o777 == 0o600
+    with SharedDataManager(panel) as manager:
+        assert file_of(manager.ref).parent == Path("/dev/shm")
+
+
+def test_folder_that_cannot_be_created_is_an_error(panel, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(BlockError, match="cannot create the folder of the block"):
+        SharedDataManager(panel, tmp_path / "file" / "blocks").publish()
+
+
+def test_space_is_checked_with_both_numbers_in_the_message(tmp_path):
+    free = free_bytes(tmp_path)
+    check_space(free // 2, tmp_path)
+    with pytest.raises(SpaceError, match=rf"expected at least {2**62} .* received \d+"):
+        check_space(2**62, tmp_path)
 
 
 def test_folder_without_a_file_system_has_no_free_space(tmp_path):

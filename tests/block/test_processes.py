@@ -10,19 +10,26 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import cycle, islice, product
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ploutos.block import BlockRef, SharedDataManager, attach, reap_dead_blocks
-from ploutos.block.segment import create_segment, segment_path
+from ploutos.block.segment import create_file_segment, create_segment, segment_path
 from ploutos.errors import BlockError
 
+# Real kills in the killing test; a long run takes PLOUTOS_TEST_KILLS=100.
+KILLS = int(os.environ.get("PLOUTOS_TEST_KILLS", "10"))
+
 OWNER = """
-import json, sys, time
+import sys
+from pathlib import Path
 from ploutos.block import SharedDataManager
 from ploutos.panel import PanelRef
-with SharedDataManager(PanelRef.model_validate_json(sys.argv[1])) as manager:
+folder = Path(sys.argv[2]) if sys.argv[2] else None
+with SharedDataManager(PanelRef.model_validate_json(sys.argv[1]), folder) as manager:
     print(manager.ref.model_dump_json(), flush=True)
     sys.stdin.readline()
 """
@@ -73,14 +80,18 @@ def run_python() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
 
 @pytest.fixture
-def start_owner(run_python, panel) -> Callable[[], tuple[subprocess.Popen[str], BlockRef]]:
+def start_owner(run_python, panel) -> Callable[..., tuple[subprocess.Popen[str], BlockRef]]:
     """Give a function that starts a process which publishes the panel until its stdin speaks."""
 
-    def start() -> tuple[subprocess.Popen[str], BlockRef]:
-        process = run_python(OWNER, panel.model_dump_json())
+    def start(folder: Path | None = None) -> tuple[subprocess.Popen[str], BlockRef]:
+        process = run_python(OWNER, panel.model_dump_json(), str(folder or ""))
         return process, BlockRef.model_validate_json(process.stdout.readline())
 
     return start
+
+
+def file_of(ref: BlockRef) -> Path:
+    return segment_path(ref.segment, ref.folder)
 
 
 def finish(process: subprocess.Popen[str]) -> str:
@@ -91,7 +102,7 @@ def finish(process: subprocess.Popen[str]) -> str:
 
 
 def payload_digest(ref: BlockRef) -> str:
-    return hashlib.sha256(segment_path(ref.segment).read_bytes()[-ref.size :]).hexdigest()
+    return hashlib.sha256(file_of(ref).read_bytes()[-ref.size :]).hexdigest()
 
 
 def test_four_processes_read_every_page_of_one_copy(panel, arrays, run_python):
@@ -107,7 +118,7 @@ def test_four_processes_read_every_page_of_one_copy(panel, arrays, run_python):
         shared = sum(int(reader.stdout.readline()) for reader in readers)
         assert 0.9 * manager.ref.size < shared <= 1.02 * (manager.ref.size + 8192)
         assert [finish(reader) for reader in readers] == [""] * 4
-        assert segment_path(manager.ref.segment).exists()
+        assert file_of(manager.ref).exists()
 
 
 def test_spawned_children_attach_and_end_without_taking_the_segment_along(panel, arrays, tmp_path):
@@ -132,7 +143,7 @@ def test_spawned_children_attach_and_end_without_taking_the_segment_along(panel,
             child.join(60)
         assert [child.exitcode for child in children] == [0, 0]
         assert [out.read_text() for out in outs] == [str(arrays["valid"].size)] * 2
-        assert segment_path(manager.ref.segment).exists()
+        assert file_of(manager.ref).exists()
 
 
 def test_reader_imports_no_frame_or_learning_library():
@@ -150,29 +161,29 @@ def test_reader_imports_no_frame_or_learning_library():
 def test_owner_that_ends_normally_leaves_no_segment_and_no_complaint(start_owner):
     process, ref = start_owner()
 
-    assert segment_path(ref.segment).exists()
+    assert file_of(ref).exists()
     assert finish(process) == ""
-    assert not segment_path(ref.segment).exists()
+    assert not file_of(ref).exists()
 
 
 def test_owner_whose_segment_was_removed_by_someone_ends_without_complaint(start_owner):
     process, ref = start_owner()
-    segment_path(ref.segment).unlink()
+    file_of(ref).unlink()
 
     assert finish(process) == ""
 
 
-def test_next_start_reaps_the_dead_and_leaves_the_living(panel, start_owner):
-    living, living_ref = start_owner()
-    dead, dead_ref = start_owner()
+def test_next_start_reaps_the_dead_and_leaves_the_living(panel, start_owner, folder):
+    living, living_ref = start_owner(folder)
+    dead, dead_ref = start_owner(folder)
     # The whole group at once: not even Python's resource tracker is left to clean up.
     os.killpg(dead.pid, signal.SIGKILL)
     dead.communicate(timeout=30)
-    assert segment_path(dead_ref.segment).exists()
+    assert file_of(dead_ref).exists()
 
-    with SharedDataManager(panel):
-        assert not segment_path(dead_ref.segment).exists()
-        assert segment_path(living_ref.segment).exists()
+    with SharedDataManager(panel, folder):
+        assert not file_of(dead_ref).exists()
+        assert file_of(living_ref).exists()
     assert attach(living_ref).panel.n_rows == panel.n_rows
     finish(living)
 
@@ -184,11 +195,11 @@ def test_owner_stopped_by_a_signal_leaves_no_segment(kind, start_owner):
     process.communicate(timeout=30)
 
     deadline = time.monotonic() + 10
-    while segment_path(ref.segment).exists() and time.monotonic() < deadline:
+    while file_of(ref).exists() and time.monotonic() < deadline:
         reap_dead_blocks()
         time.sleep(0.01)
     assert process.returncode != 0
-    assert not segment_path(ref.segment).exists()
+    assert not file_of(ref).exists()
 
 
 def test_readers_keep_their_memory_when_the_owner_dies(panel, arrays, start_owner):
@@ -211,70 +222,53 @@ def test_readers_keep_their_memory_when_the_owner_dies(panel, arrays, start_owne
     ],
     ids=["write", "mprotect"],
 )
-def test_writer_dies_alone_and_the_block_is_unchanged(panel, attack, run_python):
+def test_writer_dies_alone_and_the_block_is_unchanged(panel, attack, run_python, folder):
     code = (
         "import ctypes, sys; from ploutos.block import *;"
         "libc = ctypes.CDLL(None);"
         "block = attach(BlockRef.model_validate_json(sys.argv[1]));"
         f"address = block.panel.features.ctypes.data; {attack}"
     )
-    with SharedDataManager(panel) as manager:
+    with SharedDataManager(panel, folder) as manager:
         process = run_python(code, manager.ref.model_dump_json())
         process.communicate(timeout=60)
         assert process.returncode == -signal.SIGSEGV
         assert payload_digest(manager.ref) == panel.digest == manager.ref.digest
 
 
-SMALL_SHM = """
-import os, sys
-from ploutos.block import SharedDataManager
-from ploutos.block.segment import create_segment
-from ploutos.errors import BlockError
-from ploutos.panel import PanelRef
-try:
-    SharedDataManager(PanelRef.model_validate_json(sys.argv[1])).publish()
-except BlockError as error:
-    print(error)
-segment = create_segment(1 << 20)
-try:
-    segment.allocate(1 << 20)
-except BlockError as error:
-    print(error)
-segment.remove()
-print(os.listdir("/dev/shm"))
-"""
+def test_no_kill_leaves_a_segment_or_touches_another_run(panel, start_owner, run_python, tmp_path):
+    other, other_ref = start_owner()
+    cases = cycle(product([None, tmp_path / "blocks"], ["owner", "reader", "group"]))
+    for folder, victim in islice(cases, KILLS):
+        owner, ref = start_owner(folder)
+        reader = run_python(READER, ref.model_dump_json(), "features")
+        assert reader.stdout.readline()
+        killed = {"owner": [owner], "reader": [reader], "group": [owner, reader]}[victim]
+        for process in killed:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(30)
+        if victim == "reader":
+            assert payload_digest(ref) == panel.digest
+            finish(owner)
+        with SharedDataManager(panel, folder):
+            assert not file_of(ref).exists()
+            assert file_of(other_ref).exists()
+    assert payload_digest(other_ref) == panel.digest
+    finish(other)
 
 
-def test_block_that_does_not_fit_into_shared_memory_is_refused_before_writing(panel):
-    mount = "mount -t tmpfs -o size=64k tmpfs /dev/shm"
-    in_namespace = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
-    try:
-        subprocess.run([*in_namespace, mount], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("this machine does not allow a private /dev/shm")
-    script = [sys.executable, "-c", SMALL_SHM, panel.model_dump_json()]
-    answer = subprocess.run(
-        [*in_namespace, f'{mount} && exec "$0" "$@"', *script],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    refused, full, listing = answer.stdout.splitlines()
-
-    assert "received 65536. Enlarge it" in refused
-    assert "expected at least 1048576 free bytes" in full
-    assert listing == "[]"
-    assert answer.stderr == ""
-
-
-def test_reaper_never_takes_a_segment_whose_owner_is_about_to_lock_it(run_python):
+@pytest.mark.parametrize("kind", ["shared memory", "file"])
+def test_reaper_never_takes_a_segment_whose_owner_is_about_to_lock_it(kind, run_python, tmp_path):
     reaper = run_python(
+        "import pathlib, sys\n"
         "from ploutos.block import reap_dead_blocks\n"
         "print('ready', flush=True)\n"
-        "while True: reap_dead_blocks()\n"
+        "while True: reap_dead_blocks(pathlib.Path(sys.argv[1]))\n",
+        str(tmp_path),
     )
     reaper.stdout.readline()
     for _ in range(300):
-        segment = create_segment(4096)
-        assert segment_path(segment.name).exists()
+        segment = create_segment(8) if kind == "shared memory" else create_file_segment(tmp_path, 8)
+        assert segment.path.exists()
         segment.remove()
+        assert not segment.path.exists()

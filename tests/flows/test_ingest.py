@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 
@@ -24,7 +25,7 @@ def test_the_flow_shows_what_was_set_aside_and_why(server: Server, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", INGEST, str(tmp_path)],
         cwd=ROOT,
-        env=server.environment,
+        env={**os.environ, "PLOUTOS_HOME": str(server.home), "PREFECT_API_URL": server.api_url},
         capture_output=True,
         text=True,
         check=False,

@@ -2,7 +2,7 @@
 
 Numba notices a change of the file that a cached function stands in, but not of the functions it
 calls: after an edit of the costs the cached transition would go on with the old ones. The cache
-therefore lies in a folder named by the digest of all our code.
+therefore lies in a folder named by the digest of all sources that hold compiled functions.
 """
 
 import os
@@ -14,10 +14,12 @@ from pathlib import Path
 import numba
 from numba.core import config
 
-from ploutos.store import code_digest
+from ploutos.store import digest_file, digest_json
 
 # Folders of other versions of the code are removed when nobody has used them for a week.
 UNUSED_AFTER_S = 7 * 86_400
+# Compiled functions stand in these files and folders, and call none that stand elsewhere.
+COMPILED_SOURCES = ("compiled.py", "env", "features/kernels", "portfolio")
 
 
 def cache_folder(package: Path, digest: str) -> Path:
@@ -37,8 +39,19 @@ def cache_folder(package: Path, digest: str) -> Path:
     return root / f"numba-{digest[:16]}"
 
 
+def compiled_digest(package: Path) -> str:
+    """Return a digest of every source file that holds compiled functions."""
+    sources = [
+        file
+        for name in COMPILED_SOURCES
+        for file in ([package / name] if name.endswith(".py") else (package / name).rglob("*.py"))
+    ]
+    return digest_json({str(file.relative_to(package)): digest_file(file) for file in sources})
+
+
 def _use_cache() -> None:
-    folder = cache_folder(Path(__file__).parent, code_digest())
+    package = Path(__file__).parent
+    folder = cache_folder(package, compiled_digest(package))
     if not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
         for other in folder.parent.glob("numba-*"):

@@ -1,3 +1,4 @@
+import re
 import shutil
 import subprocess
 import sys
@@ -6,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import ploutos
-from ploutos.compiled import cache_folder
+from ploutos.compiled import COMPILED_SOURCES, cache_folder
 
 PROBE = """
 import numpy as np
@@ -49,3 +50,15 @@ def test_compiled_code_lies_beside_the_package_or_where_the_user_wants_it(tmp_pa
     assert cache_folder(tmp_path, "ab" * 32) == tmp_path / "__pycache__" / "numba-abababababababab"
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "own"))
     assert cache_folder(tmp_path, "ab" * 32) == tmp_path / "own" / "numba-abababababababab"
+
+
+def test_compiled_functions_stand_only_where_the_digest_looks():
+    package = Path(ploutos.__file__).parent
+    holders = {
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        if re.search(r"^\s*@(compiled|njit)\b|njit\(", path.read_text(), re.MULTILINE)
+    }
+    outside = {name for name in holders if not name.startswith(COMPILED_SOURCES)}
+    assert holders
+    assert outside == set()

@@ -5,6 +5,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+import ploutos.compiled  # noqa: F401 - keys the cache of what is compiled below by all our sources
+
 Column = NDArray[np.floating[Any]]
 Integers = NDArray[np.int64]
 Matrix = NDArray[np.floating[Any]]

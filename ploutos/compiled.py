@@ -10,6 +10,7 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
+from typing import Any, Final
 
 import numba
 from numba.core import config
@@ -63,4 +64,6 @@ def _use_cache() -> None:
 # Numba reads the setting when a function is decorated, so it has to stand before the first one.
 _use_cache()
 
-compiled = numba.njit(cache=True, nogil=True)
+CACHED: Final[dict[str, Any]] = {"cache": True, "nogil": True}
+
+compiled = numba.njit(**CACHED)

@@ -5,7 +5,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-import ploutos.compiled  # noqa: F401 - keys the cache of what is compiled below by all our sources
+from ploutos.compiled import CACHED
 
 Column = NDArray[np.floating[Any]]
 Integers = NDArray[np.int64]
@@ -16,4 +16,4 @@ Table = tuple[Integers, NDArray[np.float64], int]
 OPTIONS: Final[dict[str, Any]] = {"nogil": True, "error_model": "numpy"}
 # For what Python calls. Numba's cache sees changes of the function's own file only, so a cached
 # function that calls kernels of other files must have their digest in its closure.
-ENTRY: Final[dict[str, Any]] = {"cache": True, **OPTIONS}
+ENTRY: Final[dict[str, Any]] = {**CACHED, **OPTIONS}

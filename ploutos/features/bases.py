@@ -12,6 +12,7 @@ import polars as pl
 
 from ploutos.features.expression import Expression, column, maximum, minimum
 from ploutos.features.primitives import running_product, universe_mean, wilder
+from ploutos.market import actions
 
 _FACTOR = running_product(column("split_ratio") * (1.0 + column("cash_dividend") / column("close")))
 
@@ -70,24 +71,9 @@ def carry_actions(bars: pl.DataFrame) -> pl.DataFrame:
     Bars without missing prices; the very same values where none was missing.
     """
     prices = ["open", "high", "low", "close"]
-    present = pl.all_horizontal(pl.col(name).is_finite().fill_null(False) for name in prices)
-    bars = bars.with_columns(
+    complete = pl.all_horizontal(pl.col(name).is_finite().fill_null(False) for name in prices)
+    filled = bars.with_columns(
         pl.col("split_ratio").fill_nan(None).fill_null(1.0),
         pl.col("cash_dividend").fill_nan(None).fill_null(0.0),
-        present.alias("present"),
     )
-    if bars["present"].all():
-        return bars.drop("present")
-    arriving = pl.col("present").cast(pl.Int64).cum_sum(reverse=True).over("symbol")
-    shares = pl.col("split_ratio").cum_prod().over("symbol")
-    moved = (
-        bars.with_columns(arriving.alias("arriving"), shares.alias("shares"))
-        .filter(pl.col("arriving") > 0)
-        .group_by("symbol", "arriving", maintain_order=True)
-        .agg(
-            pl.exclude("split_ratio", "cash_dividend", "shares").last(),
-            pl.col("split_ratio").product(),
-            (pl.col("cash_dividend") * pl.col("shares")).sum() / pl.col("shares").last(),
-        )
-    )
-    return moved.select([name for name in bars.columns if name != "present"])
+    return actions.carry_actions(filled, bars.select(complete).to_series())

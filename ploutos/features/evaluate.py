@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ploutos.features.expression import Expression
-from ploutos.features.kernels.machine import run_columns, run_rows
+from ploutos.features.kernels.machine import run
 from ploutos.features.kernels.universe import (
     group_mean,
     group_numbers,
@@ -23,6 +23,12 @@ from ploutos.features.kernels.universe import (
 from ploutos.features.program import Output, Program, compile_program, cross_inputs
 
 Columns = Mapping[str, NDArray[np.float64]]
+# A (F, rows) float64 array, or places, rows and the float32 matrix that they are in.
+Target = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
+Outputs = tuple[NDArray[np.float64], Target]
+
+NO_COLUMNS = np.empty((0, 0))
+NO_MATRIX: Target = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, 0), np.float32))
 
 _ROWS_PER_CHUNK = 65_536
 _FEWEST_ROWS = 4_096
@@ -75,14 +81,9 @@ def evaluate_rows(
     """
     columns, given = with_universe(columns, segments, outputs)
     program = compile_program(outputs, given)
-    matrix, rows = target
-
-    def work(low: int, high: int, bounds: NDArray[np.int64]) -> None:
-        own = (bounds, rows[low:high])
-        inputs = stack(program, columns, low, high)
-        run_rows(program.table, inputs, own, places, matrix)
-
-    share(segments.bounds, work)
+    if len(outputs):
+        matrix, rows = target
+        run_segments(program, columns, segments.bounds, (NO_COLUMNS, (places, rows, matrix)))
 
 
 def evaluate_columns(
@@ -92,14 +93,21 @@ def evaluate_columns(
     columns, given = with_universe(columns, segments, outputs)
     program = compile_program(outputs, given)
     wide = np.empty((len(outputs), segments.bounds[-1]))
-
-    def work(low: int, high: int, bounds: NDArray[np.int64]) -> None:
-        inputs = stack(program, columns, low, high)
-        own = (bounds, low)
-        run_columns(program.table, inputs, own, wide)
-
-    share(segments.bounds, work)
+    run_segments(program, columns, segments.bounds, (wide, NO_MATRIX))
     return wide
+
+
+def run_segments(
+    program: Program, columns: Columns, bounds: NDArray[np.int64], outputs: Outputs
+) -> None:
+    """Run a program over whole segments, in threads."""
+
+    def work(low: int, _: int, own: NDArray[np.int64]) -> None:
+        counts = np.diff(own)
+        parts = (own[1:], counts, np.zeros_like(counts), low + own[:-1])
+        run(program.table, lay_out(program, columns, low, own), parts, *outputs)
+
+    share(bounds, work)
 
 
 def with_universe(
@@ -139,17 +147,39 @@ def across_symbols(
     return out
 
 
-def stack(program: Program, columns: Columns, low: int, high: int) -> NDArray[np.float64]:
-    """Return the program's input columns, (C, high - low), for a range of rows."""
-    inputs = np.empty((max(len(program.columns), 1), high - low))
+def lay_out(
+    program: Program, columns: Columns, low: int, bounds: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return the memory of a program: its input columns, then room for the longest segment.
+
+    Parameters
+    ----------
+    low
+        First row of the columns that is taken; `bounds` counts from there.
+
+    Returns
+    -------
+    Values; for each place where its column ends, less the end of the segment among the rows; and 1
+    for an input column, whose end moves with the segment, 0 for a result.
+    """
+    width, room = int(bounds[-1]), int(np.max(np.diff(bounds)))
+    n_columns, n_registers = len(program.columns), program.n_registers
+    values = np.empty(n_columns * width + n_registers * room)
     for number, name in enumerate(program.columns):
-        inputs[number] = columns[name][low:high]
-    return inputs
+        values[number * width : (number + 1) * width] = columns[name][low : low + width]
+    inputs = np.arange(n_columns) * width
+    results = n_columns * width + np.arange(1, n_registers + 1) * room
+    moves = np.repeat([1, 0], [n_columns, n_registers])
+    return values, np.concatenate([inputs, results]), moves
 
 
-def share(bounds: NDArray[np.int64], work: Callable[[int, int, NDArray[np.int64]], None]) -> None:
+def share(
+    bounds: NDArray[np.int64],
+    work: Callable[[int, int, NDArray[np.int64]], None],
+    fewest_rows: int = _FEWEST_ROWS,
+) -> None:
     """Call `work` with (first row, end row, bounds from 0) of chunks of segments, in threads."""
-    chunks = list(_chunks(bounds))
+    chunks = list(_chunks(bounds, fewest_rows))
     if len(chunks) == 1:
         work(*chunks[0])
         return
@@ -158,10 +188,12 @@ def share(bounds: NDArray[np.int64], work: Callable[[int, int, NDArray[np.int64]
             done.result()
 
 
-def _chunks(bounds: NDArray[np.int64]) -> Iterator[tuple[int, int, NDArray[np.int64]]]:
+def _chunks(
+    bounds: NDArray[np.int64], fewest_rows: int
+) -> Iterator[tuple[int, int, NDArray[np.int64]]]:
     """Yield (first row, end row, bounds from 0) of chunks of whole segments."""
     even = int(bounds[-1]) // (4 * pl.thread_pool_size()) + 1
-    smallest = max(_FEWEST_ROWS, min(_ROWS_PER_CHUNK, even))
+    smallest = max(fewest_rows, min(_ROWS_PER_CHUNK, even))
     first = 0
     for last in range(1, len(bounds)):
         if bounds[last] - bounds[first] >= smallest or last == len(bounds) - 1:

@@ -5,7 +5,7 @@ look back on, and those of the recursive means. A step is the machine's own kern
 these tails; there is no second formula.
 """
 
-from collections.abc import Sequence
+import itertools
 
 import numpy as np
 import polars as pl
@@ -15,24 +15,34 @@ from ploutos.errors import FeatureError
 from ploutos.features.bars import read_bars
 from ploutos.features.catalog import check_catalog
 from ploutos.features.engine import calendar_columns
-from ploutos.features.evaluate import Columns, Segments, across_symbols, share, stack, with_universe
+from ploutos.features.evaluate import (
+    NO_COLUMNS,
+    NO_MATRIX,
+    Columns,
+    Segments,
+    across_symbols,
+    lay_out,
+    share,
+    with_universe,
+)
 from ploutos.features.expression import Expression
 from ploutos.features.feature import Feature, outputs_of
-from ploutos.features.kernels.opcodes import CODES, bars_needed
-from ploutos.features.kernels.tails import advance, remember
+from ploutos.features.kernels.machine import run
+from ploutos.features.kernels.tails import keep_tails, make_room
 from ploutos.features.kernels.universe import members
 from ploutos.features.program import (
-    BARS,
-    CODE,
+    FEATURE,
+    FIRST_INPUT,
+    TARGET,
     Output,
     Program,
-    X,
     compile_program,
     cross_inputs,
 )
 
 _NS_PER_DAY = 86_400_000_000_000
-_NAMES = {code: name for name, code in CODES.items()}
+# Fewer of them take less time than to start a thread.
+_FEWEST_SYMBOLS = 64
 
 
 class _Tails:
@@ -40,19 +50,23 @@ class _Tails:
 
     def __init__(self, program: Program, columns: Columns, bounds: NDArray[np.int64]) -> None:
         self.program = program
-        self.needs = np.array(
-            [bars_needed(_NAMES[code], n) if code >= 0 else 1 for code, n in _codes(program)]
-        )
-        lengths = _lengths(program, self.needs)
-        offsets = np.cumsum(lengths) - lengths
-        self.layout = (offsets, lengths)
+        lengths = _lengths(program)
+        self.layout = (np.cumsum(lengths), lengths)
         self.tails = np.empty((len(bounds) - 1, int(lengths.sum())))
         self.ages = np.diff(bounds)
+        steps, numbers, needs = program.table
+        silent = steps.copy()
+        silent[:, FEATURE] = -1
 
-        def work(low: int, high: int, own: NDArray[np.int64]) -> None:
-            first = int(np.searchsorted(bounds, low))
-            inputs = stack(program, columns, low, high)
-            remember(program.table, inputs, own, self.layout, self.tails[first:])
+        def work(low: int, _: int, own: NDArray[np.int64]) -> None:
+            values, anchors, moves = lay_out(program, columns, low, own)
+            first, zero = int(np.searchsorted(bounds, low)), np.zeros(1, np.int64)
+            for part, (begin, end) in enumerate(itertools.pairwise(own.tolist())):
+                parts = (zero + end, zero + end - begin, zero, zero)
+                memory = (values, anchors, moves)
+                run((silent, numbers, needs), memory, parts, NO_COLUMNS, NO_MATRIX)
+                line = self.tails[first + part]
+                keep_tails(values, anchors + moves * end, end - begin, self.layout, line)
 
         share(bounds, work)
 
@@ -61,9 +75,18 @@ class _Tails:
     ) -> NDArray[np.float64]:
         """Append a row to the given symbols and return the outputs, (F, rows)."""
         out = np.empty((n_outputs, len(symbols)))
-        inputs = stack(self.program, columns, 0, len(symbols))
-        state = (self.tails, self.ages, symbols)
-        advance(self.program.table, self.needs, inputs, self.layout, state, out)
+        names = self.program.columns
+        inputs = np.array([columns[name] for name in names]).reshape(len(names), len(symbols))
+        ends, width = self.layout[0], self.tails.shape[1]
+        memory = (self.tails.reshape(-1), ends, np.ones_like(ends))
+
+        def work(low: int, high: int, _: NDArray[np.int64]) -> None:
+            own = symbols[low:high]
+            make_room(self.tails, self.layout, own, np.ascontiguousarray(inputs[:, low:high]))
+            parts = (own * width, np.zeros_like(own), self.ages[own], np.arange(low, high))
+            run(self.program.table, memory, parts, out, NO_MATRIX)
+
+        share(np.arange(len(symbols) + 1), work, _FEWEST_SYMBOLS)
         self.ages[symbols] += 1
         return out
 
@@ -180,17 +203,10 @@ class LiveFeatures:
         return out
 
 
-def _codes(program: Program) -> list[tuple[int, int]]:
-    return [(int(step[CODE]), int(step[BARS])) for step in program.steps]
-
-
-def _lengths(program: Program, needs: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return how many values each column's readers look back on: inputs first, then registers."""
-    n_columns = len(program.columns)
-    lengths = np.ones(n_columns + program.n_registers, dtype=np.int64)
-    for step, need in zip(program.steps, needs, strict=True):
-        sources: Sequence[int] = step[X : X + 3].tolist()
-        for source in sources:
-            place = -1 - source if source < 0 else n_columns + source
+def _lengths(program: Program) -> NDArray[np.int64]:
+    """Return how many values each column's readers look back on, and its own computation."""
+    lengths = np.ones(program.n_places, dtype=np.int64)
+    for step, need in zip(program.steps, program.needs, strict=True):
+        for place in (int(step[TARGET]), *step[FIRST_INPUT:].tolist()):
             lengths[place] = max(lengths[place], need)
     return lengths

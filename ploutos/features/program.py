@@ -8,10 +8,13 @@ from numpy.typing import NDArray
 
 from ploutos.errors import FeatureError
 from ploutos.features.expression import Expression
-from ploutos.features.kernels.opcodes import CODES
+from ploutos.features.kernels.opcodes import CODES, bars_needed
+from ploutos.features.lowering import Windows, lower
 
-FIELDS = 8
-CODE, TARGET, X, Y, Z, BARS, FEATURE, WARM_UP = range(FIELDS)
+# The fields of an instruction; after them stand the places of up to seven inputs.
+CODE, TARGET, BARS, FEATURE, WARM_UP, FIRST_INPUT = range(6)
+MOST_INPUTS = 7
+FIELDS = FIRST_INPUT + MOST_INPUTS
 COPY_CODE = -1
 CROSS_OPERATIONS = frozenset({"universe_mean", "universe_rank"})
 
@@ -25,13 +28,13 @@ class Program:
     Attributes
     ----------
     steps
-        (K, 8) int64: code, target, x, y, z, n, feature, warm-up.
+        (K, 12) int64: code, place of the result, n, feature, warm-up, places of the inputs.
     numbers
         (K,) float64 constants.
     n_registers
-        Columns of scratch that it needs.
+        Places for results; they follow those of the input columns.
     columns
-        Names of the input columns, in the order in which they are given.
+        Names of the input columns, in the order of their places.
     """
 
     steps: NDArray[np.int64]
@@ -40,9 +43,20 @@ class Program:
     columns: tuple[str, ...]
 
     @property
-    def table(self) -> tuple[NDArray[np.int64], NDArray[np.float64], int]:
+    def n_places(self) -> int:
+        """Return the number of columns that the program works on."""
+        return len(self.columns) + self.n_registers
+
+    @property
+    def table(self) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
         """Return what the machine is given."""
-        return self.steps, self.numbers, self.n_registers
+        return self.steps, self.numbers, self.needs
+
+    @property
+    def needs(self) -> NDArray[np.int64]:
+        """Return (K,) how many values of its inputs each instruction needs to give one."""
+        needs = [bars_needed(code, n) for code, n in self.steps[:, [CODE, BARS]].tolist()]
+        return np.array(needs, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +84,7 @@ class Graph:
     def __init__(self, given: Mapping[int, str] | None = None) -> None:
         self.nodes: list[Key] = []
         self._given = given or {}
+        self._windows = Windows(self._node)
         self._numbers: dict[Key, int] = {}
         self._seen: dict[int, tuple[Expression, int]] = {}
 
@@ -79,17 +94,30 @@ class Graph:
         if known is not None:
             return known[1]
         if id(expression) in self._given:
-            key: Key = ("column", (), 0, 0.0, self._given[id(expression)])
+            number = self._node("column", (), name=self._given[id(expression)])
+        elif expression.name:
+            number = self._node("column", (), name=expression.name)
         else:
             inputs = tuple(self.add(one) for one in expression.inputs)
-            rest = (expression.n_bars, expression.number, expression.name)
-            key = (expression.operation, inputs, *rest)
-        number = self._numbers.setdefault(key, len(self.nodes))
-        if number == len(self.nodes):
-            self.nodes.append(key)
+            rest = (expression.operation, inputs, expression.n_bars, expression.number)
+            number = lower(self._windows, *rest)
         # The expression is kept as well, so that no other can be given its id.
         self._seen[id(expression)] = (expression, number)
         return number
+
+    def _node(
+        self,
+        operation: str,
+        inputs: tuple[int, ...],
+        n_bars: int = 0,
+        number: float = 0.0,
+        name: str = "",
+    ) -> int:
+        key = (operation, inputs, n_bars, float(number), name)
+        place = self._numbers.setdefault(key, len(self.nodes))
+        if place == len(self.nodes):
+            self.nodes.append(key)
+        return place
 
 
 def identity(expressions: Iterable[Expression]) -> list[object]:
@@ -139,53 +167,52 @@ def compile_program(
     graph = Graph(given)
     roots = [graph.add(output.expression) for output in outputs]
     columns = tuple(dict.fromkeys(name for *_, name in graph.nodes if name))
-    last_read = _last_readers(graph)
-    wanted: dict[int, list[int]] = {}
+    features: dict[int, list[int]] = {}
     for feature, root in enumerate(roots):
-        wanted.setdefault(root, []).append(feature)
-    sources: list[int] = []
-    free: list[int] = []
-    n_registers = 0
+        features.setdefault(root, []).append(feature)
+    places = _places(graph, columns, keep=keep)
     steps: list[list[int]] = []
     numbers: list[float] = []
-    for number, (operation, inputs, n_bars, constant, name) in enumerate(graph.nodes):
-        features = wanted.get(number, [])
-        if name:
-            sources.append(-1 - columns.index(name))
-        else:
-            target = free.pop() if free and not keep else n_registers
-            n_registers = max(n_registers, target + 1)
-            sources.append(target)
-            x, y, z = (
-                ([sources[one] for one in inputs] * 3)[:3]
-                if len(inputs) == 1
-                else ([sources[one] for one in inputs] + [sources[inputs[0]]])[:3]
-            )
-            steps.append([_code(operation), target, x, y, z, n_bars, -1, 0])
+    for node, (operation, inputs, n_bars, constant, name) in enumerate(graph.nodes):
+        own = features.get(node, [])
+        if not name:
+            sources = [places[one] for one in inputs]
+            padding = [places[node]] * (MOST_INPUTS - len(sources))
+            steps.append([_code(operation), places[node], n_bars, -1, 0, *sources, *padding])
             numbers.append(constant)
-        for feature in features:
-            if feature == features[0] and not name:
-                steps[-1][FEATURE:] = [feature, outputs[feature].warm_up_bars]
-            else:
-                warm_up = outputs[feature].warm_up_bars
-                steps.append([COPY_CODE, 0, sources[number], 0, 0, 0, feature, warm_up])
-                numbers.append(0.0)
-        done = dict.fromkeys(one for one in (*inputs, number) if last_read[one] == number)
-        free.extend(sources[one] for one in done if sources[one] >= 0)
+            if own:
+                steps[-1][FEATURE:FIRST_INPUT] = [own[0], outputs[own[0]].warm_up_bars]
+                own = own[1:]
+        for feature in own:
+            copy = [COPY_CODE, places[node], 0, feature, outputs[feature].warm_up_bars]
+            steps.append([*copy, *[places[node]] * MOST_INPUTS])
+            numbers.append(0.0)
     return Program(
         np.array(steps, dtype=np.int64).reshape(-1, FIELDS),
         np.array(numbers),
-        n_registers,
+        max((len(columns), *(place + 1 for place in places))) - len(columns),
         columns,
     )
 
 
-def _last_readers(graph: Graph) -> list[int]:
+def _places(graph: Graph, columns: tuple[str, ...], *, keep: bool) -> list[int]:
+    """Return where each node's column stands; a place is free again after its last reader."""
     last = list(range(len(graph.nodes)))
-    for number, (_, inputs, *_) in enumerate(graph.nodes):
+    for node, (_, inputs, *_) in enumerate(graph.nodes):
         for one in inputs:
-            last[one] = number
-    return last
+            last[one] = node
+    places: list[int] = []
+    free: list[int] = []
+    used = len(columns)
+    for node, (_, inputs, _, _, name) in enumerate(graph.nodes):
+        if name:
+            places.append(columns.index(name))
+        else:
+            places.append(free.pop() if free and not keep else used)
+            used = max(used, places[node] + 1)
+        done = dict.fromkeys(one for one in (*inputs, node) if last[one] == node)
+        free.extend(places[one] for one in done if places[one] >= len(columns))
+    return places
 
 
 def _code(operation: str) -> int:

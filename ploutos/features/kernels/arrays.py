@@ -10,10 +10,14 @@ from ploutos.compiled import CACHED
 Column = NDArray[np.floating[Any]]
 Integers = NDArray[np.int64]
 Matrix = NDArray[np.floating[Any]]
-Table = tuple[Integers, NDArray[np.float64], int]
+# What `ploutos.features.program.Program.table` holds: instructions, constants, needs.
+Table = tuple[Integers, NDArray[np.float64], Integers]
+# All columns that a program works on, one after the other, and where the newest value of each
+# stands, plus one: column p of n rows is `values[ends[p] - n : ends[p]]`.
+Memory = tuple[Column, Integers]
 
-# Without numpy's error model every division checks for zero, which keeps loops from vectorising.
+# Without numpy's error model every division checks for zero, which keeps loops from vectorising;
+# so does an index that could be negative, which is why kernels cut slices and count from 0.
 OPTIONS: Final[dict[str, Any]] = {"nogil": True, "error_model": "numpy"}
-# For what Python calls. Numba's cache sees changes of the function's own file only, so a cached
-# function that calls kernels of other files must have their digest in its closure.
+# For what Python calls.
 ENTRY: Final[dict[str, Any]] = {**CACHED, **OPTIONS}

@@ -1,23 +1,28 @@
 """The machine: runs a program over sorted segments. In: columns. Out: a matrix or columns.
 
-A program is a table of instructions, each of which makes one column of a segment from others and
-leaves it in a register. The machine is compiled once; what it computes is data. It holds no state
-and does not need Python's lock while it runs.
+A program is a table of instructions, each of which makes one column of a segment from others. The
+machine is compiled once; what it computes is data. It holds no state and does not need Python's
+lock while it runs. All of it is one compiled function, so that what a program is run for (whole
+histories into columns, into a matrix, or one more row) costs no second compilation.
 
-An instruction is a row of int64: code, target, x, y, z, n, feature, warm-up. A source of 0 or more
-is a register, below 0 the input column -1 - source. A feature of 0 or more sends the column to
-the output, NaN in its warm-up and where it is not finite.
+An instruction is a row of int64: code, place, n, feature, warm-up, places of its inputs. A place
+is a column of the memory. A feature of 0 or more sends the column to the output, NaN in its
+warm-up and where it is not finite.
 """
-
-import hashlib
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 from numba import njit
 
 from ploutos.features.kernels import opcodes as op
-from ploutos.features.kernels.arrays import ENTRY, OPTIONS, Column, Integers, Matrix, Table
+from ploutos.features.kernels.arrays import (
+    ENTRY,
+    OPTIONS,
+    Column,
+    Integers,
+    Matrix,
+    Memory,
+    Table,
+)
 from ploutos.features.kernels.elementwise import (
     arithmetic,
     bound,
@@ -25,225 +30,223 @@ from ploutos.features.kernels.elementwise import (
     compare,
     compare_number,
     extreme,
-    lag,
     transform,
     with_number,
 )
-from ploutos.features.kernels.order import window_age, window_median, window_rank, window_spread
-from ploutos.features.kernels.recursion import (
-    exponential,
-    product,
-    trailing_average,
-    trailing_parabolic,
-    trailing_stop,
+from ploutos.features.kernels.joins import (
+    deviation,
+    join_age,
+    join_extreme,
+    join_fourth,
+    join_gap,
+    join_products,
+    join_squares,
+    join_sum,
+    join_third,
+    join_trend,
+    lag_pair,
+    standard_moment,
 )
-from ploutos.features.kernels.windows import (
-    window_covariance,
-    window_deviation,
-    window_extreme,
-    window_moment,
-    window_slope,
-    window_sum,
-)
+from ploutos.features.kernels.order import window_median, window_rank, window_spread
+from ploutos.features.kernels.recursion import exponential, product, trailing_average
+from ploutos.features.kernels.runs import trailing_parabolic, trailing_stop
 
-FIELDS = 8
-CODE, TARGET, X, Y, Z, BARS, FEATURE, WARM_UP = range(FIELDS)
+CODE, TARGET, BARS, FEATURE, WARM_UP, FIRST_INPUT = range(6)
 TILE_ROWS = 16
 LARGEST_SINGLE = float(np.finfo(np.float32).max)
 LARGEST_DOUBLE = float(np.finfo(np.float64).max)
 
 
 @njit(**OPTIONS)
-def _window(
-    step: Integers, number: float, inputs: tuple[Column, Column, Column], out: Column, start: int
-) -> None:
-    code, n, x = step[CODE], step[BARS], inputs[0]
-    if code == op.WINDOW_SUM:
-        window_sum(x, n, number, out, start)
-    elif code == op.WINDOW_MAXIMUM:
-        window_extreme(x, n, 1.0, out, start)
-    elif code == op.WINDOW_MINIMUM:
-        window_extreme(x, n, -1.0, out, start)
-    elif code == op.WINDOW_DEVIATION:
-        window_deviation(x, n, number, out, start)
-    elif code == op.WINDOW_MOMENT:
-        window_moment(x, n, number, out, start)
-    elif code == op.WINDOW_COVARIANCE:
-        window_covariance(x, inputs[1], n, out, start)
-    else:
-        window_slope(x, n, out, start)
+def _input(step: Integers, number: int, memory: Memory, count: int) -> Column:
+    """Return the newest `count` values of an input."""
+    values, ends = memory
+    end = ends[step[FIRST_INPUT + number]]
+    return values[end - count : end]
 
 
 @njit(**OPTIONS)
-def _order(step: Integers, inputs: tuple[Column, Column, Column], out: Column, start: int) -> None:
-    code, n, x = step[CODE], step[BARS], inputs[0]
+def _pair(step: Integers, number: int, memory: Memory, count: int) -> tuple[Column, Column]:
+    """Return the newest values of an input, and those n rows before of the input after it."""
+    values, ends = memory
+    new_end, old_end = ends[step[FIRST_INPUT + number]], ends[step[FIRST_INPUT + number + 1]]
+    lag = step[BARS]
+    return values[new_end - count : new_end], values[old_end - lag - count : old_end - lag]
+
+
+@njit(**OPTIONS)
+def _row_by_row(step: Integers, number: float, memory: Memory, out: Column) -> None:
+    code, count = step[CODE], len(out)
+    group = code // op.GROUP
+    x, y = _input(step, 0, memory, count), _input(step, 1, memory, count)
+    if group == 0:
+        arithmetic(code, x, y, out)
+    elif group == 1:
+        compare(code, x, y, out)
+    elif code == op.WHERE:
+        choose(x, y, _input(step, 2, memory, count), out)
+    elif group == 2:
+        extreme(code, x, y, out)
+    elif group == 3:
+        with_number(code, x, number, out)
+    elif group == 4:
+        bound(code, x, number, out)
+    elif group == 5:
+        compare_number(code, x, number, out)
+    elif group == 6:
+        transform(code, x, out)
+    elif code == op.DEVIATION:
+        deviation(x, y, step[BARS], number, out)
+    else:
+        standard_moment(code, x, y, _input(step, 2, memory, count), step[BARS], out)
+
+
+@njit(**OPTIONS)
+def _join(step: Integers, number: float, memory: Memory, out: Column) -> None:
+    """Fill `out` from pairs of columns, of which the second is read `lag` rows before."""
+    code, lag, count = step[CODE], float(step[BARS]), len(out)
+    new, old = _pair(step, 0, memory, count)
+    if code < op.JOIN_SUM:
+        lag_pair(code, new, old, out)
+    elif code == op.JOIN_SUM:
+        join_sum(new, old, number, out)
+    elif code == op.JOIN_GAP:
+        join_gap(new, old, (1.0 / lag, 1.0 / number), out)
+    elif code == op.JOIN_SQUARES:
+        factor = lag * number / (lag + number)
+        join_squares(new, old, _input(step, 2, memory, count), factor, out)
+    elif code == op.JOIN_TREND:
+        join_trend(new, old, _input(step, 2, memory, count), 0.5 * lag * number, out)
+    elif code == op.JOIN_PRODUCTS:
+        gaps = _input(step, 2, memory, count), _input(step, 3, memory, count)
+        join_products((new, old), gaps, lag * number / (lag + number), out)
+    elif code == op.JOIN_THIRD:
+        squares, gap = _pair(step, 2, memory, count), _input(step, 4, memory, count)
+        join_third((new, old), squares, gap, (lag, number), out)
+    elif code == op.JOIN_FOURTH:
+        cubes, squares = _pair(step, 2, memory, count), _pair(step, 4, memory, count)
+        gap = _input(step, 6, memory, count)
+        join_fourth((new, old), (*cubes, *squares), gap, (lag, number), out)
+    elif code == op.JOIN_AGE:
+        join_age((new, old), _pair(step, 2, memory, count), step[BARS], out)
+    else:
+        join_extreme(code, new, old, out)
+
+
+@njit(**OPTIONS)
+def _window(step: Integers, number: float, memory: Memory, out: Column, start: int) -> None:
+    """Fill `out[start:]`; what reads its own value of before finds it in `out[start - 1]`."""
+    code, n, count = step[CODE], step[BARS], len(out)
+    x, y = _input(step, 0, memory, count), _input(step, 1, memory, count)
     if code == op.WINDOW_RANK:
         window_rank(x, n, out, start)
     elif code == op.WINDOW_MEDIAN:
         window_median(x, n, out, start)
     elif code == op.WINDOW_SPREAD:
-        window_spread(x, inputs[1], n, out, start)
-    else:
-        window_age(x, n, out, start)
-
-
-@njit(**OPTIONS)
-def _recursion(
-    step: Integers, number: float, inputs: tuple[Column, Column, Column], out: Column, start: int
-) -> None:
-    code, n = step[CODE], step[BARS]
-    x, y, z = inputs
-    if code == op.EXPONENTIAL:
+        window_spread(x, y, n, out, start)
+    elif code == op.EXPONENTIAL:
         exponential(x, number, out, start)
     elif code == op.PRODUCT:
         product(x, out, start)
     elif code == op.TRAILING_AVERAGE:
         trailing_average(x, y, n, out, start)
     elif code == op.TRAILING_STOP:
-        trailing_stop((x, y), z, n, out, start)
+        trailing_stop((x, y), _input(step, 2, memory, count), n, out, start)
     else:
         trailing_parabolic(x, y, n, out, start)
 
 
 @njit(**OPTIONS)
-def _row_by_row(
-    step: Integers, number: float, inputs: tuple[Column, Column, Column], out: Column, start: int
-) -> None:
-    code = step[CODE]
-    group = code // op.GROUP
-    x, y, z = inputs
-    if group == 0:
-        arithmetic(code, x, y, out, start)
-    elif group == 1:
-        compare(code, x, y, out, start)
-    elif code == op.WHERE:
-        choose(x, y, z, out, start)
-    elif group == 2:
-        extreme(code, x, y, out, start)
-    elif group == 3:
-        with_number(code, x, number, out, start)
-    elif group == 4:
-        bound(code, x, number, out, start)
-    elif group == 5:
-        compare_number(code, x, number, out, start)
+def execute(step: Integers, number: float, memory: Memory, count: int, start: int) -> None:
+    """Fill the newest `count - start` values of the instruction's column.
+
+    The newest `count` values of its inputs are read, and none before these.
+    """
+    values, ends = memory
+    end = ends[step[TARGET]]
+    if step[CODE] < op.SHIFT:
+        _row_by_row(step, number, memory, values[end - count + start : end])
+    elif step[CODE] < op.WINDOW_RANK:
+        first = min(max(start, step[BARS]), count)
+        values[end - count + start : end - count + first] = np.nan
+        if first < count:
+            _join(step, number, memory, values[end - count + first : end])
     else:
-        transform(code, x, out, start)
-
-
-@njit(**OPTIONS)
-def execute(
-    step: Integers, number: float, inputs: tuple[Column, Column, Column], out: Column, start: int
-) -> None:
-    """Fill `out[start:]` by one instruction; `out[start - 1]` is read by the recursive ones."""
-    group = step[CODE] // op.GROUP
-    if group < 7:
-        _row_by_row(step, number, inputs, out, start)
-    elif group == 7:
-        lag(step[CODE], inputs[0], step[BARS], out, start)
-    elif group == 8:
-        _window(step, number, inputs, out, start)
-    elif group == 9:
-        _order(step, inputs, out, start)
-    else:
-        _recursion(step, number, inputs, out, start)
-
-
-@njit(**OPTIONS)
-def _source(registers: Matrix, columns: Matrix, source: int, low: int, high: int) -> Column:
-    if source < 0:
-        return columns[-1 - source, low:high]
-    return registers[source, : high - low]
+        _window(step, number, memory, values[end - count : end], start)
 
 
 @njit(**OPTIONS)
 def _emit(values: Column, warm_up: int, largest: float, out: Column) -> None:
     """Copy the values of a feature: NaN in its warm-up and where its magnitude is too large."""
-    for i in range(min(warm_up, len(values))):
-        out[i] = np.nan
-    for i in range(warm_up, len(values)):
-        value = values[i]
-        out[i] = value if abs(value) <= largest else np.nan
+    out[:warm_up] = np.nan
+    own, to = values[warm_up:], out[warm_up:]
+    for i in range(len(to)):
+        to[i] = own[i] if abs(own[i]) <= largest else np.nan
 
 
 @njit(**OPTIONS)
 def _transpose(stage: Matrix, places: Integers, rows: Integers, matrix: Matrix) -> None:
-    """Write stage (F, rows) to the given rows and columns of the matrix, tile by tile."""
+    """Write stage (F, rows) to the given rows and columns of the matrix, tile by tile.
+
+    Numbers without a sign need no check for an index that counts from the end.
+    """
+    values, flat = stage.reshape(-1), matrix.reshape(-1)
+    width, stride = np.uint64(matrix.shape[1]), np.uint64(stage.shape[1])
     for low in range(0, len(rows), TILE_ROWS):
         for i in range(low, min(low + TILE_ROWS, len(rows))):
-            line = matrix[rows[i]]
-            for k in range(len(places)):
-                line[places[k]] = stage[k, i]
+            line, source = np.uint64(rows[i]) * width, np.uint64(i)
+            for place in places:
+                flat[line + np.uint64(place)] = values[source]
+                source += stride
 
 
-@njit(**OPTIONS)
-def run_step(
-    program: Table, k: int, registers: Matrix, columns: Matrix, rows: tuple[int, int]
-) -> Column:
-    """Execute instruction k of a segment; return the column that it made."""
-    steps, numbers, _ = program
-    step, (low, high) = steps[k], rows
-    x = _source(registers, columns, step[X], low, high)
-    if step[CODE] < 0:
-        return x
-    y = _source(registers, columns, step[Y], low, high)
-    z = _source(registers, columns, step[Z], low, high)
-    out = registers[step[TARGET], : high - low]
-    execute(step, numbers[k], (x, y, z), out, 0)
-    return out
+@njit(**ENTRY)
+def run(
+    program: Table,
+    memory: tuple[Column, Integers, Integers],
+    parts: tuple[Integers, Integers, Integers, Integers],
+    wide: Matrix,
+    target: tuple[Integers, Integers, Matrix],
+) -> None:
+    """Run a program over the parts of its memory, and give out its features.
 
-
-def _compile(source: int) -> tuple[Callable[..., int], Callable[..., int]]:
-    """Compile the two entries. Numba's cache looks at one file only: `source` makes it see all."""
-
-    @njit(**ENTRY)
-    def run_rows(
-        program: Table,
-        columns: Matrix,
-        segments: tuple[Integers, Integers],
-        places: Integers,
-        matrix: Matrix,
-    ) -> int:
-        """Fill the rows of `matrix` that `segments` = (bounds, rows) names; return `source`."""
-        steps, _, n_registers = program
-        bounds, rows = segments
-        longest = np.max(bounds[1:] - bounds[:-1])
-        registers = np.empty((n_registers, longest))
-        stage = np.empty((len(places), longest), np.float32)
-        for part in range(len(bounds) - 1):
-            low, high = bounds[part], bounds[part + 1]
-            for k in range(len(steps)):
-                values = run_step(program, k, registers, columns, (low, high))
-                if steps[k, FEATURE] >= 0:
-                    own = stage[steps[k, FEATURE], : high - low]
-                    _emit(values, steps[k, WARM_UP], LARGEST_SINGLE, own)
-            _transpose(stage, places, rows[low:high], matrix)
-        return source
-
-    @njit(**ENTRY)
-    def run_columns(
-        program: Table, columns: Matrix, segments: tuple[Integers, int], wide: Matrix
-    ) -> int:
-        """Fill `wide` (features, rows) from the row of `segments` = (bounds, row) on."""
-        steps, _, n_registers = program
-        bounds, first = segments
-        registers = np.empty((n_registers, np.max(bounds[1:] - bounds[:-1])))
-        for part in range(len(bounds) - 1):
-            low, high = bounds[part], bounds[part + 1]
-            for k in range(len(steps)):
-                values = run_step(program, k, registers, columns, (low, high))
-                if steps[k, FEATURE] >= 0:
-                    own = wide[steps[k, FEATURE], first + low : first + high]
-                    _emit(values, steps[k, WARM_UP], LARGEST_DOUBLE, own)
-        return source
-
-    return run_rows, run_columns
-
-
-def source_number() -> int:
-    """Return a number of the compiled source files, other when one of them is."""
-    files = sorted(Path(__file__).parent.glob("*.py"))
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
-    return int(digest[:15], 16)
-
-
-run_rows, run_columns = _compile(source_number())
+    Parameters
+    ----------
+    program
+        Instructions, constants, and the values of its inputs that each one needs to give one.
+    memory
+        Values; for each place where its column ends, and how much further per unit of a part's
+        offset.
+    parts
+        (P,) each: offset; rows to compute, or 0 for one more row of a column whose earlier values
+        are in the memory; rows of the history before the first one computed; number of the first
+        one in `wide` or `rows`.
+    wide
+        (F, rows) float64, the features where `target` is empty.
+    target
+        (F,) columns of the matrix and (rows,) its rows, and the float32 matrix to fill.
+    """
+    steps, numbers, needs = program
+    values, anchors, moves = memory
+    offsets, counts, ages, firsts = parts
+    places, rows, matrix = target
+    ends = np.empty(len(anchors), np.int64)
+    stage = np.empty((len(places), max(1, np.max(counts))), np.float32)
+    for part in range(len(offsets)):
+        ends[:] = anchors + moves * offsets[part]
+        count, first = max(counts[part], 1), firsts[part]
+        for k in range(len(steps)):
+            step = steps[k]
+            if step[CODE] >= 0:
+                read = counts[part] if counts[part] > 0 else needs[k]
+                execute(step, numbers[k], (values, ends), read, read - count)
+            if step[FEATURE] < 0:
+                continue
+            end, hidden = ends[step[TARGET]], max(step[WARM_UP] - ages[part], 0)
+            own = values[end - count : end]
+            if len(places) > 0:
+                _emit(own, hidden, LARGEST_SINGLE, stage[step[FEATURE], :count])
+            else:
+                _emit(own, hidden, LARGEST_DOUBLE, wide[step[FEATURE], first : first + count])
+        if len(places) > 0:
+            _transpose(stage, places, rows[first : first + count], matrix)

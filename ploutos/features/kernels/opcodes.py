@@ -18,6 +18,7 @@ GREATER: Final = 16
 GREATER_EQUAL: Final = 17
 BOTH: Final = 18
 WHEN: Final = 19
+KNOWN: Final = 20
 
 MAXIMUM: Final = 32
 MINIMUM: Final = 33
@@ -43,45 +44,51 @@ LOGARITHM: Final = 97
 ROOT: Final = 98
 SIGN: Final = 99
 
-SHIFT: Final = 112
-DIFFERENCE: Final = 113
+DEVIATION: Final = 112
+SKEWNESS: Final = 113
+KURTOSIS: Final = 114
 
-WINDOW_SUM: Final = 128
-WINDOW_MAXIMUM: Final = 129
-WINDOW_MINIMUM: Final = 130
-WINDOW_DEVIATION: Final = 131
-WINDOW_MOMENT: Final = 132
-WINDOW_COVARIANCE: Final = 133
-WINDOW_SLOPE: Final = 134
+# From here on, a value depends on values before its own row.
+SHIFT: Final = 128
+DIFFERENCE: Final = 129
 
-WINDOW_RANK: Final = 144
-WINDOW_MEDIAN: Final = 145
-WINDOW_SPREAD: Final = 146
-WINDOW_AGE: Final = 147
+JOIN_SUM: Final = 144
+JOIN_GAP: Final = 145
+JOIN_SQUARES: Final = 146
+JOIN_TREND: Final = 147
+JOIN_PRODUCTS: Final = 148
+JOIN_THIRD: Final = 149
+JOIN_FOURTH: Final = 150
 
-EXPONENTIAL: Final = 160
-PRODUCT: Final = 161
-TRAILING_AVERAGE: Final = 162
-TRAILING_STOP: Final = 163
-TRAILING_PARABOLIC: Final = 164
+JOIN_MAXIMUM: Final = 160
+JOIN_MINIMUM: Final = 161
+JOIN_AGE: Final = 162
+
+WINDOW_RANK: Final = 176
+WINDOW_MEDIAN: Final = 177
+WINDOW_SPREAD: Final = 178
+
+EXPONENTIAL: Final = 192
+PRODUCT: Final = 193
+TRAILING_AVERAGE: Final = 194
+TRAILING_STOP: Final = 195
+TRAILING_PARABOLIC: Final = 196
 
 CODES: Final[dict[str, int]] = {
     name.lower(): value
     for name, value in list(globals().items())
     if name.isupper() and isinstance(value, int) and name != "GROUP"
 }
-_SHIFTED = {SHIFT, DIFFERENCE}
 _RECURSIVE = {EXPONENTIAL, PRODUCT}
 
 
-def bars_needed(operation: str, n_bars: int) -> int:
+def bars_needed(code: int, n_bars: int) -> int:
     """Return how many values of each input, the newest included, one value is made of.
 
     A recursive operation reads one value of its inputs, and its own of the bar before: two rows.
     """
-    code = CODES[operation]
-    if code in _SHIFTED:
-        return n_bars + 1
+    if code < SHIFT:
+        return 1
     if code in _RECURSIVE:
         return 2
-    return max(n_bars, 1) if code >= WINDOW_SUM else 1
+    return n_bars + 1 if code < WINDOW_RANK else n_bars

@@ -13,9 +13,9 @@ LANES = 256
 
 
 @njit(**OPTIONS)
-def last_missing(x: Column, start: int) -> int:
-    """Return the newest row up to `start` at which x is missing, -1 where there is none."""
-    for i in range(start, -1, -1):
+def _last_missing(x: Column, row: int) -> int:
+    """Return the newest row up to `row` at which x is missing, -1 where there is none."""
+    for i in range(row, -1, -1):
         if x[i] != x[i]:
             return i
     return -1
@@ -23,7 +23,7 @@ def last_missing(x: Column, start: int) -> int:
 
 @njit(**OPTIONS)
 def _hide_short_windows(x: Column, n: int, out: Column, start: int) -> None:
-    gap = last_missing(x, min(start, len(x) - 1))
+    gap = _last_missing(x, min(start, len(x) - 1))
     for i in range(start, len(out)):
         if x[i] != x[i]:
             gap = i
@@ -32,22 +32,51 @@ def _hide_short_windows(x: Column, n: int, out: Column, start: int) -> None:
 
 
 @njit(**OPTIONS)
+def count_below(old: Column, now: Column, twice: Column) -> None:
+    """Add to `twice` 2 where an old value is below the one of now, 1 where it is equal."""
+    for i in range(len(twice)):
+        twice[i] += (1.0 if old[i] < now[i] else 0.0) + (1.0 if old[i] <= now[i] else 0.0)
+
+
+@njit(**OPTIONS)
+def _count_four(old: tuple[Column, Column, Column, Column], now: Column, twice: Column) -> None:
+    """Do what `count_below` does for four values; reading and writing the count once."""
+    a, b, c, d = old
+    for i in range(len(twice)):
+        v = now[i]
+        first = (1.0 if a[i] < v else 0.0) + (1.0 if a[i] <= v else 0.0)
+        second = (1.0 if b[i] < v else 0.0) + (1.0 if b[i] <= v else 0.0)
+        third = (1.0 if c[i] < v else 0.0) + (1.0 if c[i] <= v else 0.0)
+        fourth = (1.0 if d[i] < v else 0.0) + (1.0 if d[i] <= v else 0.0)
+        twice[i] += (first + second) + (third + fourth)
+
+
+@njit(**OPTIONS)
 def window_rank(x: Column, n: int, out: Column, start: int) -> None:
     """Return the mid-rank of the newest value among the last n, (average rank - 0.5) / n."""
     rows = len(out)
     out[start : min(n - 1, rows)] = np.nan
-    count = np.empty(LANES)
+    lanes = np.empty(min(LANES, rows - start))
     for low in range(max(start, n - 1), rows, LANES):
         high = min(low + LANES, rows)
-        width = high - low
-        now = x[low:high]
-        count[:] = 0.0
-        for lag in range(1, n):
-            old = x[low - lag : high - lag]
-            for i in range(width):
-                count[i] += (1.0 if old[i] < now[i] else 0.0) + (1.0 if old[i] <= now[i] else 0.0)
-        for i in range(width):
-            out[low + i] = (0.5 * count[i] + 0.5) / n
+        now, twice = x[low:high], lanes[: high - low]
+        twice[:] = 0.0
+        lag = 1
+        while lag + 3 < n:
+            four = (
+                x[low - lag : high - lag],
+                x[low - lag - 1 : high - lag - 1],
+                x[low - lag - 2 : high - lag - 2],
+                x[low - lag - 3 : high - lag - 3],
+            )
+            _count_four(four, now, twice)
+            lag += 4
+        while lag < n:
+            count_below(x[low - lag : high - lag], now, twice)
+            lag += 1
+        own = out[low:high]
+        for i in range(len(own)):
+            own[i] = (0.5 * twice[i] + 0.5) / n
     _hide_short_windows(x, n, out, start)
 
 
@@ -58,61 +87,46 @@ def window_spread(x: Column, mean: Column, n: int, out: Column, start: int) -> N
     out[start : min(n - 1, rows)] = np.nan
     for low in range(max(start, n - 1), rows, LANES):
         high = min(low + LANES, rows)
-        width = high - low
         centre, total = mean[low:high], out[low:high]
         total[:] = 0.0
         for lag in range(n):
             old = x[low - lag : high - lag]
-            for i in range(width):
+            for i in range(len(total)):
                 total[i] += abs(old[i] - centre[i])
-        for i in range(width):
+        for i in range(len(total)):
             total[i] /= n
 
 
 @njit(**OPTIONS)
-def _place(ordered: Column, size: int, value: float) -> int:
-    """Count the values below; over so few, comparing all beats a search that branches."""
-    below = 0
-    for j in range(size):
-        below += 1 if ordered[j] < value else 0
-    return below
+def _replace(ordered: Column, old: float, new: float) -> None:
+    """Take one value out of the ascending list and put another in, moving what lies between."""
+    at, to = np.uint64(0), np.uint64(0)
+    # Over so few, comparing all beats a search that branches.
+    for value in ordered:
+        at += np.uint64(value < old)
+        to += np.uint64(value < new)
+    one = np.uint64(1)
+    if to > at:
+        while at + one < to:
+            ordered[at] = ordered[at + one]
+            at += one
+    else:
+        while at > to:
+            ordered[at] = ordered[at - one]
+            at -= one
+    ordered[at] = new
 
 
 @njit(**OPTIONS)
 def window_median(x: Column, n: int, out: Column, start: int) -> None:
-    """Return the median of the last n values."""
-    ordered = np.empty(n + 1)
-    size = 0
-    begin = max(start - n + 1, 0)
-    for i in range(begin, len(out)):
-        if i - n >= begin and x[i - n] == x[i - n]:
-            size -= 1
-            for j in range(_place(ordered, size + 1, x[i - n]), size):
-                ordered[j] = ordered[j + 1]
-        if x[i] == x[i]:
-            at = _place(ordered, size, x[i])
-            for j in range(size, at, -1):
-                ordered[j] = ordered[j - 1]
-            ordered[at] = x[i]
-            size += 1
+    """Return the median of the last n values; what is missing is kept as an infinity."""
+    ordered = np.full(n, np.inf)
+    low, high = (n - 1) // 2, n // 2
+    first = max(start - n + 1, 0)
+    missing = n
+    for i in range(first, len(out)):
+        new, old = x[i], x[i - n] if i - n >= first else np.nan
+        missing += int(np.isnan(new)) - int(np.isnan(old))
+        _replace(ordered, np.inf if np.isnan(old) else old, np.inf if np.isnan(new) else new)
         if i >= start:
-            middle = 0.5 * (ordered[(n - 1) // 2] + ordered[n // 2])
-            out[i] = middle if size == n else np.nan
-
-
-@njit(**OPTIONS)
-def window_age(x: Column, n: int, out: Column, start: int) -> None:
-    """Return how many rows ago the largest of the last n values was, the newest of several."""
-    best = -1
-    for i in range(max(start - n + 1, 0), len(out)):
-        oldest = max(i - n + 1, 0)
-        if best < oldest:
-            best = oldest
-            for j in range(oldest, i):
-                if x[j] >= x[best]:
-                    best = j
-        if x[i] >= x[best]:
-            best = i
-        if i >= start:
-            out[i] = i - best if i >= n - 1 else np.nan
-    _hide_short_windows(x, n, out, start)
+            out[i] = 0.5 * (ordered[low] + ordered[high]) if missing == 0 else np.nan

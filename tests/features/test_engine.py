@@ -69,6 +69,14 @@ def test_a_dividend_that_the_price_falls_by_leaves_every_feature_unchanged(bar_m
     assert_unchanged(matrix(paid), matrix(bars))
 
 
+def test_a_feature_has_the_same_bits_whatever_is_computed_with_it(bar_maker):
+    bars = bar_maker(3, 300, seed=8)
+    whole = compute_features(bars, CONFIG)
+    for row in CATALOG:
+        alone = compute_features(bars, CONFIG, (row,))[row.name]
+        assert alone.equals(whole[row.name], null_equal=True), row.name
+
+
 def constant_bars(n_bars=300, price=10.1, volume=1000.0):
     return pl.DataFrame({name: [price] * n_bars for name in PRICES}).with_columns(
         symbol=pl.lit("C"),

@@ -4,6 +4,8 @@ import pytest
 
 from ploutos.errors import FeatureError
 from ploutos.features import CATALOG, Feature, LiveFeatures, compute_matrix
+from ploutos.features.bases import VOLUME
+from ploutos.features.primitives import ema
 
 N_BARS = 330
 FIRST = 300
@@ -37,6 +39,22 @@ def test_sessions_one_by_one_equal_the_whole_history(bars):
         np.testing.assert_array_equal(np.isnan(received), np.isnan(expected))
         error = np.abs(received - expected) / np.maximum(np.abs(expected), scale + 1e-9)
         assert np.nanmax(error) < 1e-6
+
+
+def test_a_missing_volume_stops_no_exponential_mean_of_it(bars):
+    row = Feature("own", "own", ema(VOLUME, 10), 40, "shares", "-", "-")
+    holed = bars.with_columns(
+        pl.when(pl.col("number").is_in([290, FIRST + 2]))
+        .then(None)
+        .otherwise("volume")
+        .alias("volume")
+    )
+    live = LiveFeatures(holed.filter(pl.col("number") < FIRST), (row,))
+    whole = compute_matrix(holed, (row,))
+    rows = holed.with_row_index("row").filter(pl.col("number") >= FIRST)
+    for _, session in rows.sort("closed_at", "symbol").group_by("closed_at", maintain_order=True):
+        expected = whole[session["row"].to_numpy()]
+        np.testing.assert_allclose(live.advance(session), expected, rtol=1e-6)
 
 
 def test_a_short_history_is_still_inside_its_warm_up(bars):

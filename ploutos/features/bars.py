@@ -2,7 +2,6 @@
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from ploutos.errors import FeatureError
 from ploutos.features.evaluate import Columns, Segments
@@ -20,7 +19,6 @@ BAR_COLUMNS: tuple[str, ...] = (
 )
 
 _PRICES = ("open", "high", "low", "close")
-_NS_PER_DAY = 86_400_000_000_000
 
 
 def read_bars(bars: pl.DataFrame) -> tuple[Columns, Segments]:
@@ -28,8 +26,8 @@ def read_bars(bars: pl.DataFrame) -> tuple[Columns, Segments]:
 
     Returns
     -------
-    Columns (rows,) float64, NaN where missing, by name: the numbers of `bars` as they are, and
-    `elapsed_days` since the symbol's bar before. Nothing is copied that Polars holds in one piece.
+    Columns (rows,) float64, NaN where missing, by name: the numbers of `bars` as they are. Nothing
+    is copied that Polars holds in one piece.
 
     Raises
     ------
@@ -46,16 +44,16 @@ def read_bars(bars: pl.DataFrame) -> tuple[Columns, Segments]:
     columns = {name: bars[name].cast(pl.Float64).to_numpy() for name in BAR_COLUMNS[2:]}
     lengths = bars["symbol"].rle().struct.field("len").to_numpy()
     bounds = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-    elapsed = np.diff(instants, prepend=instants[:1])
-    _check_order(bars, bounds, elapsed)
+    segments = Segments(bounds, instants)
+    _check_order(bars, segments)
     _check_prices(bars, columns)
-    days = elapsed / _NS_PER_DAY
-    days[bounds[:-1]] = np.nan
-    return {**columns, "elapsed_days": days}, Segments(bounds, instants)
+    return columns, segments
 
 
-def _check_order(bars: pl.DataFrame, bounds: NDArray[np.int64], elapsed: NDArray[np.int64]) -> None:
-    rising = elapsed > 0
+def _check_order(bars: pl.DataFrame, segments: Segments) -> None:
+    bounds, instants = segments.bounds, segments.instants
+    rising = np.ones(len(instants), bool)
+    np.greater(instants[1:], instants[:-1], out=rising[1:])
     rising[bounds[:-1]] = True
     first = bars["symbol"].cast(pl.String)[bounds[:-1].tolist()].to_list()
     wrong = [] if rising.all() else [int(np.argmin(rising))]

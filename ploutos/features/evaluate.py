@@ -6,11 +6,13 @@ not depend on how they are.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ploutos.errors import FeatureError
 from ploutos.features.expression import Expression
 from ploutos.features.kernels.machine import run
 from ploutos.features.kernels.universe import (
@@ -30,6 +32,7 @@ Outputs = tuple[NDArray[np.float64], Target]
 NO_COLUMNS = np.empty((0, 0))
 NO_MATRIX: Target = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, 0), np.float32))
 
+_NS_PER_DAY = 86_400_000_000_000
 _ROWS_PER_CHUNK = 65_536
 _FEWEST_ROWS = 4_096
 
@@ -60,6 +63,12 @@ class Segments:
             self._groups = distinct, places
         return self._groups
 
+    def elapsed_days(self) -> NDArray[np.float64]:
+        """Return the days since the bar before, NaN at a segment's first."""
+        days = np.diff(self.instants, prepend=self.instants[:1]) / _NS_PER_DAY
+        days[self.bounds[:-1]] = np.nan
+        return days
+
 
 def evaluate_rows(
     columns: Columns,
@@ -80,10 +89,10 @@ def evaluate_rows(
         The matrix, float32, and for each row its row in it. Values beyond float32 are NaN.
     """
     columns, given = with_universe(columns, segments, outputs)
-    program = compile_program(outputs, given)
+    program = _compiled(tuple(outputs), tuple(given.items()))
     if len(outputs):
         matrix, rows = target
-        run_segments(program, columns, segments.bounds, (NO_COLUMNS, (places, rows, matrix)))
+        run_segments(program, columns, segments, (NO_COLUMNS, (places, rows, matrix)))
 
 
 def evaluate_columns(
@@ -91,23 +100,29 @@ def evaluate_columns(
 ) -> NDArray[np.float64]:
     """Return outputs as (F, rows) float64, NaN where missing."""
     columns, given = with_universe(columns, segments, outputs)
-    program = compile_program(outputs, given)
+    program = _compiled(tuple(outputs), tuple(given.items()))
     wide = np.empty((len(outputs), segments.bounds[-1]))
-    run_segments(program, columns, segments.bounds, (wide, NO_MATRIX))
+    run_segments(program, columns, segments, (wide, NO_MATRIX))
     return wide
 
 
-def run_segments(
-    program: Program, columns: Columns, bounds: NDArray[np.int64], outputs: Outputs
-) -> None:
+@lru_cache(maxsize=32)
+def _compiled(outputs: tuple[Output, ...], given: tuple[tuple[int, str], ...]) -> Program:
+    """Compile, or find what was compiled for the very same expressions."""
+    return compile_program(outputs, dict(given))
+
+
+def run_segments(program: Program, columns: Columns, segments: Segments, outputs: Outputs) -> None:
     """Run a program over whole segments, in threads."""
+    if "elapsed_days" in program.columns and "elapsed_days" not in columns:
+        columns = {**columns, "elapsed_days": segments.elapsed_days()}
 
     def work(low: int, _: int, own: NDArray[np.int64]) -> None:
         counts = np.diff(own)
         parts = (own[1:], counts, np.zeros_like(counts), low + own[:-1])
         run(program.table, lay_out(program, columns, low, own), parts, *outputs)
 
-    share(bounds, work)
+    share(segments.bounds, work)
 
 
 def with_universe(
@@ -161,7 +176,15 @@ def lay_out(
     -------
     Values; for each place where its column ends, less the end of the segment among the rows; and 1
     for an input column, whose end moves with the segment, 0 for a result.
+
+    Raises
+    ------
+    FeatureError
+        If an expression names a column that is not there.
     """
+    unknown = sorted(set(program.columns) - set(columns))
+    if unknown:
+        raise FeatureError(f"expected columns named {sorted(columns)}, received {unknown}")
     width, room = int(bounds[-1]), int(np.max(np.diff(bounds)))
     n_columns, n_registers = len(program.columns), program.n_registers
     values = np.empty(n_columns * width + n_registers * room)

@@ -127,6 +127,7 @@ class LiveFeatures:
         self._outputs = outputs_of(features)
         self._across = cross_inputs(self._outputs)
         self._operands = [Output(one.inputs[0]) for one in self._across]
+        columns = {**columns, "elapsed_days": segments.elapsed_days()}
         columns, given = with_universe(columns, segments, self._outputs)
         self._first = (
             _Tails(compile_program(self._operands, keep=True), columns, segments.bounds)

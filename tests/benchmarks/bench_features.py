@@ -20,6 +20,7 @@ import polars as pl
 
 from ploutos.features import CATALOG, LiveFeatures, compute_matrix
 from tests.benchmarks import feature_peers as peers
+from tests.benchmarks import pandas_peer
 from tests.features.conftest import make_bars
 
 SYMBOLS, BARS, PAIRS = 100, 5_000, 5
@@ -143,24 +144,21 @@ def _against_pandas_ta(bars: pl.DataFrame) -> Figure:
 
 
 def _against_pandas(bars: pl.DataFrame) -> Iterator[Figure]:
-    whole = pd.DataFrame({name: bars[name].to_numpy() for name in ("high", "low", "close")})
-    keys = [bars["symbol"].to_pandas().astype("category")]
     frames = _pandas_of(bars, SYMBOLS)
-
-    def grouped() -> pd.DataFrame:
-        return peers.with_pandas(whole["close"], whole["low"], whole["high"], keys)
-
-    def looped() -> pd.DataFrame:
-        parts = [peers.with_pandas(own["close"], own["low"], own["high"], []) for own in frames]
-        return pd.concat(parts)
-
-    names = list(grouped().columns)
-    rows = tuple(row for name in names for row in CATALOG if row.name == name)
-    received, expected = compute_matrix(bars, rows), grouped()[names].to_numpy()
-    _gate(received, expected)
+    whole = pd.concat(frames, ignore_index=True)
+    symbols = bars["symbol"].to_pandas().astype("category")
+    rows = tuple(row for name in pandas_peer.FEATURES for row in CATALOG if row.name == name)
+    received = compute_matrix(bars, rows)
+    works = {
+        "features.vs_pandas": lambda: pandas_peer.grouped(whole, symbols),
+        "features.vs_pandas_loop": lambda: pandas_peer.one_by_one(frames),
+    }
     ours = (lambda: compute_matrix(bars, rows), len(rows) * bars.height)
-    for name, peer in (("features.vs_pandas", grouped), ("features.vs_pandas_loop", looped)):
-        detail = f"the same {len(rows)} features, {SYMBOLS} x {BARS}"
+    for name, peer in works.items():
+        expected = peer()
+        for place, row in enumerate(rows):
+            _gate(received[:, place], expected[row.name].to_numpy(), row.name)
+        detail = f"the same {len(rows)} features, none by rolling.apply, {SYMBOLS} x {BARS}"
         yield _compare(name, ours, (peer, len(rows) * bars.height), detail, PAIRS)
 
 
@@ -177,7 +175,7 @@ def _against_talib(bars: pl.DataFrame) -> Iterator[Figure]:
         if row.name in peers.GATED:
             expected = np.concatenate([own[place] for own in values]) / peers.GATED[row.name]
             after = np.arange(len(expected)) % BARS >= 300
-            _gate(received[after, place], expected[after])
+            _gate(received[after, place], expected[after], row.name)
     ours = (lambda: compute_matrix(bars, rows), len(rows) * bars.height)
     frame = bars.select("symbol", *columns).with_columns(pl.col("symbol").set_sorted())
     detail = f"{len(rows)} indicators both have, {SYMBOLS} x {BARS}"
@@ -263,7 +261,7 @@ def _many(bars: pl.DataFrame, symbols: int) -> pl.DataFrame:
     )
 
 
-def _gate(received: np.ndarray, expected: np.ndarray) -> None:
+def _gate(received: np.ndarray, expected: np.ndarray, name: str) -> None:
     """Refuse to time two sides that do not compute the same.
 
     One value in a thousand may differ: a peer's running sums keep a residue of larger values.
@@ -273,4 +271,6 @@ def _gate(received: np.ndarray, expected: np.ndarray) -> None:
     error = np.abs(received - expected)[both] / np.maximum(np.abs(expected[both]), scale)
     alike = np.mean(error < 1e-5)
     if both.mean() < 0.9 or alike < 0.999:
-        raise ValueError(f"only {alike:.2%} of the values agree, known on {both.mean():.0%}")
+        raise ValueError(
+            f"{name}: only {alike:.2%} of the values agree, known on {both.mean():.0%}"
+        )

@@ -1,7 +1,6 @@
 """The same indicators in other libraries. In: one symbol's arrays or a frame. Out: columns."""
 
 import numpy as np
-import pandas as pd
 import polars as pl
 import polars_talib
 import talib
@@ -69,32 +68,3 @@ def with_polars_talib(frame: pl.DataFrame) -> pl.DataFrame:
 def _polars_talib(name: str, inputs: tuple[str, ...], arguments: tuple[float, ...]) -> pl.Expr:
     function = getattr(polars_talib, name)
     return function(*(pl.col(one) for one in inputs), *arguments)
-
-
-def with_pandas(closes: pd.Series, lows: pd.Series, highs: pd.Series, keys: list) -> pd.DataFrame:
-    """Compute the subset of the catalog that plain pandas says well, grouped by `keys`."""
-    out: dict[str, pd.Series] = {}
-    returns = np.log(closes / _grouped(closes, keys).shift(1))
-    for n in (10, 20, 50, 100, 200):
-        out[f"sma_distance_{n}"] = closes / _roll(closes, keys, n, "mean") - 1
-    for n in (10, 21, 63):
-        out[f"volatility_{n}"] = _roll(returns, keys, n, "std")
-    for n in (20, 60):
-        mean, deviation = _roll(closes, keys, n, "mean"), _roll(closes, keys, n, "std")
-        out[f"zscore_{n}"] = (closes - mean) / deviation
-    for n in (20, 60, 252):
-        out[f"high_distance_{n}"] = np.log(closes / _roll(highs, keys, n, "max"))
-        out[f"low_distance_{n}"] = np.log(closes / _roll(lows, keys, n, "min"))
-    for n in (1, 5, 10, 21, 63, 126):
-        out[f"momentum_{n}"] = np.log(closes / _grouped(closes, keys).shift(n))
-    out["sharpe_63"] = _roll(returns, keys, 63, "mean") / out["volatility_63"]
-    return pd.DataFrame(out)
-
-
-def _grouped(x: pd.Series, keys: list):
-    return x.groupby(keys, sort=False) if keys else x
-
-
-def _roll(x: pd.Series, keys: list, n: int, what: str) -> pd.Series:
-    rolled = getattr(_grouped(x, keys).rolling(n), what)()
-    return rolled.droplevel(list(range(len(keys)))) if keys else rolled

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy import stats
 
+from ploutos.errors import FeatureError
 from ploutos.features.evaluate import Segments, evaluate_columns
 from ploutos.features.expression import column
 from ploutos.features.lowering import halves, split
@@ -178,6 +179,11 @@ def test_the_logarithm_is_that_of_the_c_library_to_one_unit_in_the_last_place():
     expected = np.log(x)
     error = np.abs(evaluate(X.log(), x=x) - expected)
     assert (error <= np.spacing(np.maximum(np.abs(expected), np.finfo(float).tiny))).all()
+
+
+def test_a_column_that_is_not_there_is_refused_by_name():
+    with pytest.raises(FeatureError, match="wolume"):
+        evaluate(column("wolume"), x=np.ones(3))
 
 
 @pytest.mark.parametrize("value", [0.0, -0.0, -1.0, np.nan, np.inf, -np.inf, 5e-324])

@@ -7,7 +7,7 @@ are compared at once.
 import numpy as np
 from numba import njit
 
-from ploutos.features.kernels.arrays import OPTIONS, Column
+from ploutos.features.kernels.arrays import OPTIONS, Column, Integers
 
 LANES = 256
 
@@ -32,23 +32,21 @@ def _hide_short_windows(x: Column, n: int, out: Column, start: int) -> None:
 
 
 @njit(**OPTIONS)
-def count_below(old: Column, now: Column, twice: Column) -> None:
+def _count_below(old: Column, now: Column, twice: Integers) -> None:
     """Add to `twice` 2 where an old value is below the one of now, 1 where it is equal."""
     for i in range(len(twice)):
-        twice[i] += (1.0 if old[i] < now[i] else 0.0) + (1.0 if old[i] <= now[i] else 0.0)
+        twice[i] += np.int64(old[i] < now[i]) + np.int64(old[i] <= now[i])
 
 
 @njit(**OPTIONS)
-def _count_four(old: tuple[Column, Column, Column, Column], now: Column, twice: Column) -> None:
-    """Do what `count_below` does for four values; reading and writing the count once."""
+def _count_four(old: tuple[Column, Column, Column, Column], now: Column, twice: Integers) -> None:
+    """Do what `_count_below` does for four values, reading and writing the count once."""
     a, b, c, d = old
     for i in range(len(twice)):
         v = now[i]
-        first = (1.0 if a[i] < v else 0.0) + (1.0 if a[i] <= v else 0.0)
-        second = (1.0 if b[i] < v else 0.0) + (1.0 if b[i] <= v else 0.0)
-        third = (1.0 if c[i] < v else 0.0) + (1.0 if c[i] <= v else 0.0)
-        fourth = (1.0 if d[i] < v else 0.0) + (1.0 if d[i] <= v else 0.0)
-        twice[i] += (first + second) + (third + fourth)
+        first = np.int64(a[i] < v) + np.int64(a[i] <= v) + np.int64(b[i] < v) + np.int64(b[i] <= v)
+        last = np.int64(c[i] < v) + np.int64(c[i] <= v) + np.int64(d[i] < v) + np.int64(d[i] <= v)
+        twice[i] += first + last
 
 
 @njit(**OPTIONS)
@@ -56,11 +54,11 @@ def window_rank(x: Column, n: int, out: Column, start: int) -> None:
     """Return the mid-rank of the newest value among the last n, (average rank - 0.5) / n."""
     rows = len(out)
     out[start : min(n - 1, rows)] = np.nan
-    lanes = np.empty(min(LANES, rows - start))
+    lanes = np.empty(min(LANES, rows - start), np.int64)
     for low in range(max(start, n - 1), rows, LANES):
         high = min(low + LANES, rows)
         now, twice = x[low:high], lanes[: high - low]
-        twice[:] = 0.0
+        twice[:] = 0
         lag = 1
         while lag + 3 < n:
             four = (
@@ -72,7 +70,7 @@ def window_rank(x: Column, n: int, out: Column, start: int) -> None:
             _count_four(four, now, twice)
             lag += 4
         while lag < n:
-            count_below(x[low - lag : high - lag], now, twice)
+            _count_below(x[low - lag : high - lag], now, twice)
             lag += 1
         own = out[low:high]
         for i in range(len(own)):

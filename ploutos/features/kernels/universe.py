@@ -63,16 +63,16 @@ def group_mean(x: Column, groups: Integers, n_groups: int, out: Column) -> None:
 
 
 @njit(**OPTIONS)
-def _count_pairs(values: Column, ranks: Column) -> None:
+def _count_pairs(values: Column, ranks: Integers) -> None:
     """Compare all pairs, several at once; faster than a sort up to `PAIRWISE` values."""
-    ranks[:] = -1.0
+    ranks[:] = -1
     for other in values:
         for j in range(len(values)):
-            ranks[j] += (1.0 if other < values[j] else 0.0) + (1.0 if other <= values[j] else 0.0)
+            ranks[j] += np.int64(other < values[j]) + np.int64(other <= values[j])
 
 
 @njit(**OPTIONS)
-def _sort_values(values: Column, ranks: Column) -> None:
+def _sort_values(values: Column, ranks: Integers) -> None:
     order = np.argsort(values)
     first = 0
     while first < len(values):
@@ -87,7 +87,8 @@ def _sort_values(values: Column, ranks: Column) -> None:
 def group_rank(x: Column, bounds: Integers, rows: Integers, out: Column) -> None:
     """Write (average rank - 0.5) / number of the values in each group, NaN where x is missing."""
     widest = np.max(bounds[1:] - bounds[:-1])
-    values, ranks, known = np.empty(widest), np.empty(widest), np.empty(widest, np.int64)
+    values = np.empty(widest)
+    ranks, known = np.empty(widest, np.int64), np.empty(widest, np.int64)
     for g in range(len(bounds) - 1):
         count = 0
         for row in rows[bounds[g] : bounds[g + 1]]:

@@ -43,6 +43,7 @@ def extend_market(
     bars, notes = merge_bars(stored, fetched.bars, max_volume_revision)
     series = fetched.macro["series"].unique().to_list()
     kept = earlier.macro.filter(pl.col("series").is_in(series))
+    macro, late = merge_macro(kept, fetched.macro)
     aside = earlier.quarantine.filter(pl.col("symbol").is_in(wanted))
     aside = pl.concat([aside, fetched.quarantine]).unique(
         ["symbol", "stamp"], keep="last", maintain_order=True
@@ -52,11 +53,15 @@ def extend_market(
     return replace(
         fetched,
         bars=bars,
-        macro=merge_macro(kept, fetched.macro),
+        macro=macro,
         quarantine=aside.join(stamps, on=["symbol", "stamp"], how="anti"),
         provenance=fetched.provenance
-        | {"revisions": [*earlier.provenance.get("revisions", []), *notes]},
+        | {"revisions": _told_once([*earlier.provenance.get("revisions", []), *notes, *late])},
     )
+
+
+def _told_once(notes: list[str]) -> list[str]:
+    return list(dict.fromkeys(notes))
 
 
 def _check_origins(earlier: MarketData, fetched: MarketData) -> None:

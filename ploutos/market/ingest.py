@@ -89,12 +89,13 @@ def fetch(
     if config.macro is not None:
         data = _add_macro(data, config.macro, terms)
     if source.kind in OBSERVED:
-        good, aside = set_aside(data.bars, data.interval, config.quality)
+        stored = None if earlier is None else earlier.bars
+        good, aside = set_aside(data.bars, data.interval, config.quality, stored)
         data = replace(data, bars=good, quarantine=pl.concat([data.quarantine, aside]))
-        check_share(data, config.quality)
     if earlier is not None:
         data = extend_market(earlier, data, config.max_volume_revision)
     if source.kind in OBSERVED:
+        check_share(data, config.quality)
         choice = describe_choice(data, universe, now)
         data = replace(data, provenance=data.provenance | choice)
     return check_market(data)

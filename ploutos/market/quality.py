@@ -23,7 +23,10 @@ STAMP = "%Y-%m-%d %H:%M:%S%:z"
 
 
 def set_aside(
-    bars: pl.DataFrame, interval: Interval, config: QualityConfig
+    bars: pl.DataFrame,
+    interval: Interval,
+    config: QualityConfig,
+    stored: pl.DataFrame | None = None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Separate the bars that cannot be trusted.
 
@@ -35,6 +38,9 @@ def set_aside(
         Length of a bar.
     config
         When a feed is frozen.
+    stored
+        Bars that were taken before: they are not judged again, or a bar that its source spoiled
+        since would vanish from the comparison with what is stored.
 
     Returns
     -------
@@ -55,8 +61,17 @@ def set_aside(
     )
     reason = ordered.select(reasons.list.drop_nulls().list.join("; ").alias("reason"))["reason"]
     stays = reason == ""
+    if stored is not None:
+        stays |= _found_in(ordered, stored)
     rejected = ordered.with_columns(reason).filter(~stays)
     return carry_actions(ordered, stays), quarantine_of(rejected, "closed_at")
+
+
+def _found_in(bars: pl.DataFrame, stored: pl.DataFrame) -> pl.Series:
+    """(rows,) Boolean: whether the bar is among the stored ones."""
+    keys = stored.select(*KEYS, known=pl.lit(value=True))
+    joined = bars.join(keys, on=KEYS, how="left", maintain_order="left")
+    return joined["known"].fill_null(value=False)
 
 
 def quarantine_of(rows: pl.DataFrame, stamp: str) -> pl.DataFrame:
@@ -72,17 +87,19 @@ def quarantine_of(rows: pl.DataFrame, stamp: str) -> pl.DataFrame:
 
 
 def check_share(data: MarketData, config: QualityConfig) -> None:
-    """Refuse data of which too many bars of a symbol had to be set aside.
+    """Refuse data of which too many bars of a symbol had to be set aside, over all its history.
 
     Raises
     ------
     DataError
-        If the share of a symbol's quarantined bars is above `config.max_quarantined_share`.
+        If the share of a symbol's quarantined bars is above `config.max_quarantined_share`, or it
+        has no other bars: symbols do not vanish.
     """
     kept = data.bars.group_by("symbol").len("kept")
     counted = data.quarantine.group_by("symbol").len("aside").join(kept, on="symbol", how="left")
     share = pl.col("aside") / (pl.col("aside") + pl.col("kept").fill_null(0))
-    worst = counted.filter(share > config.max_quarantined_share)["symbol"]
+    nothing_left = pl.col("kept").is_null()
+    worst = counted.filter(nothing_left | (share > config.max_quarantined_share))["symbol"]
     if worst.is_empty():
         return
     bad = data.quarantine.filter(pl.col("symbol").is_in(worst.to_list())).sort("symbol", "stamp")
@@ -93,7 +110,8 @@ def check_share(data: MarketData, config: QualityConfig) -> None:
     ]
     raise DataError(
         f"bars of {data.name}: {describe_rows(rows, bad.height)}. Correct or remove these rows at "
-        "their origin, or allow a larger quality.max_quarantined_share; nothing was stored."
+        "their origin, or allow a larger quality.max_quarantined_share where some bars are left; "
+        "nothing was stored."
     )
 
 

@@ -12,8 +12,11 @@ import polars as pl
 from ploutos.errors import RevisionError
 from ploutos.market.schema import PRICES
 
-# Rebuilding a price from a split-adjusted one that was rounded to single precision.
+# Rebuilding a price from a split-adjusted one that was rounded to six digits or single precision,
+# as long as that hides no tick; but never less than single precision itself.
 PRICE_TOLERANCE = 1e-5
+HALF_TICK = 0.005
+SINGLE_PRECISION = 2.0**-22
 KEY = ("symbol", "closed_at")
 SHOWN = 20
 EVENTS = {"split_ratio": 1.0, "cash_dividend": 0.0}
@@ -60,6 +63,7 @@ def merge_bars(
         old, adopted = _adopt_events(old, new)
         notes += adopted
         refused += _differences(old, new, max_volume_revision)
+        notes += _gone_or_late(symbol, old, new)
         merged.append(pl.concat([old, new.join(old, on="closed_at", how="anti")]))
     if refused:
         more = f" ({len(refused)} in all)" if len(refused) > SHOWN else ""
@@ -70,8 +74,14 @@ def merge_bars(
     return pl.concat(merged).sort(KEY), notes
 
 
-def merge_macro(stored: pl.DataFrame, fresh: pl.DataFrame) -> pl.DataFrame:
+def merge_macro(stored: pl.DataFrame, fresh: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
     """Append new macro values to the stored ones after comparing those that both have.
+
+    Returns
+    -------
+    tuple[pl.DataFrame, list[str]]
+        Stored and new values, sorted by (series, released_at), and a sentence for each series of
+        which a value arrived after its successors had been stored.
 
     Raises
     ------
@@ -92,7 +102,14 @@ def merge_macro(stored: pl.DataFrame, fresh: pl.DataFrame) -> pl.DataFrame:
             f"the source changed released macro values: {'; '.join(rows)} ({changed.height} in "
             "all). Nothing was stored."
         )
-    return pl.concat([stored, fresh.join(stored, on=key, how="anti")]).sort(key)
+    added = fresh.join(stored, on=key, how="anti")
+    newest = stored.group_by("series").agg(newest=pl.col("released_at").max())
+    late = added.join(newest, on="series").filter(pl.col("released_at") < pl.col("newest"))
+    notes = [
+        f"{series}: {rows.height} values arrived late, the first of {rows['released_at'].min()}"
+        for (series,), rows in late.sort(key).group_by("series", maintain_order=True)
+    ]
+    return pl.concat([stored, added]).sort(key), notes
 
 
 def _explain(
@@ -129,6 +146,24 @@ def _explain(
         if agrees and (_jump_at_splits(rebased) <= _jump_at_splits(new)):
             return explanation, _as_recorded(old, rebased)
     return None
+
+
+def _gone_or_late(symbol: str, old: pl.DataFrame, new: pl.DataFrame) -> list[str]:
+    """Name stored bars that the source lacks now, and bars between the stored ones that are new."""
+    if old.is_empty() or new.is_empty():
+        return []
+    asked = old.filter(pl.col("closed_at") >= new["closed_at"].min())
+    gone = asked.join(new, on="closed_at", how="anti")["closed_at"]
+    inside = new.filter(pl.col("closed_at") < old["closed_at"][-1])
+    late = inside.join(old, on="closed_at", how="anti")["closed_at"]
+    return [
+        f"{symbol}: {len(which)} bars {what}, the first of {which.min()}"
+        for which, what in (
+            (gone, "are not delivered any more and stay as stored"),
+            (late, "arrived after their successors"),
+        )
+        if len(which)
+    ]
 
 
 def _as_recorded(old: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
@@ -209,8 +244,12 @@ def _differs(column: str, max_volume_revision: float, rounding: float) -> pl.Exp
         # Whole shares: dividing by a split and rounding costs up to one.
         allowed = max_volume_revision * pl.col(column) + rounding
     else:
-        allowed = PRICE_TOLERANCE * pl.col(column).abs()
-    return (pl.col(column) - pl.col(f"{column}_new")).abs() > allowed
+        size = pl.col(column).abs()
+        rounding_only = pl.min_horizontal(PRICE_TOLERANCE * size, HALF_TICK)
+        allowed = pl.max_horizontal(rounding_only, SINGLE_PRECISION * size)
+    differs = (pl.col(column) - pl.col(f"{column}_new")).abs() > allowed
+    # A value that is not there any more is a change too.
+    return differs.fill_null(value=True)
 
 
 def _differences(old: pl.DataFrame, new: pl.DataFrame, max_volume_revision: float) -> list[str]:

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ploutos.errors import RevisionError
+from ploutos.errors import RevisionError, SnapshotError, StoreError
 from ploutos.market.config import AlpacaSource, IngestConfig, YahooSource
 from ploutos.market.data import MarketData
 from ploutos.market.ingest import fetch
@@ -48,7 +48,9 @@ def update_snapshot(
             "history is then fetched anew."
         ) from error
     digest = save_snapshot(data)
-    write_json(pointer, {"snapshot": digest})
+    # A fetch that ends before what is stored is a part of it, and does not take its place.
+    if earlier is not None or not pointer.is_file():
+        write_json(pointer, {"snapshot": digest})
     return digest
 
 
@@ -62,7 +64,13 @@ def latest_path(config: IngestConfig) -> Path:
 def _earlier(pointer: Path, config: IngestConfig) -> MarketData | None:
     if not pointer.is_file():
         return None
-    earlier = load_snapshot(read_json(pointer)["snapshot"])
+    try:
+        earlier = load_snapshot(str(read_json(pointer)["snapshot"]))
+    except (SnapshotError, StoreError, KeyError, TypeError) as error:
+        raise SnapshotError(
+            f"the newest snapshot of this config cannot be continued: {error} Put it back, or "
+            f"delete {pointer} to fetch the whole history anew, without comparing it."
+        ) from error
     end_on = getattr(config.source, "end_on", None)
     newest = earlier.bars["closed_at"].max()
     # A fetch that ends before what is stored is another history: it is not extended.

@@ -1,3 +1,4 @@
+import math
 from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
@@ -177,9 +178,49 @@ def test_putting_a_split_into_the_history_never_changes_what_is_stored(
 def test_macro_values_are_appended_and_compared():
     old = macro()
     later = macro(released_at=[moment + timedelta(days=7) for moment in old["released_at"]])
-    assert merge_macro(old, pl.concat([old[1:], later])).equals(pl.concat([old, later]))
+    merged, notes = merge_macro(old, pl.concat([old[1:], later]))
+    assert merged.equals(pl.concat([old, later]))
+    assert notes == []
     with pytest.raises(RevisionError, match=r"VIX 2013-03-01.* old 15.4, new 15.6"):
         merge_macro(old, macro(value=[15.5, 15.6, 14.0]))
+
+
+def test_a_macro_value_that_arrives_after_its_successor_is_noted():
+    whole = macro()
+    merged, notes = merge_macro(whole[[0, 2]], whole)
+    assert merged.equals(whole)
+    assert notes == ["VIX: 1 values arrived late, the first of 2013-03-01 21:00:00+00:00"]
+
+
+@pytest.mark.parametrize("value", [None, math.nan])
+def test_a_value_that_is_not_there_any_more_is_refused(value: float | None):
+    old = bars([10.0, 11.0, 12.0])
+    gone = pl.when(pl.col("closed_at") == SESSIONS[1]).then(pl.lit(value)).otherwise("close")
+    with pytest.raises(RevisionError, match=rf"AAA {SESSIONS[1]:%F} .* close: old 11.0, new"):
+        merge_bars(old, old.with_columns(close=gone), 0.0)
+
+
+@pytest.mark.parametrize("price", [12.0, 1500.0, 20_000.0])
+def test_a_cent_is_never_taken_for_rounding(price: float):
+    old = bars([price, price, price])
+    moved = old.with_columns(close=pl.lit(price + 0.01))
+    with pytest.raises(RevisionError, match="close"):
+        merge_bars(old, moved, 0.0)
+    # Single precision, in which Yahoo rounds, is no change even of a very high price.
+    single = pl.col("close").cast(pl.Float32).cast(pl.Float64)
+    high = bars([642_871.37, 642_911.83])
+    merged, _ = merge_bars(high, high.with_columns(close=single), 0.0)
+    assert merged.equals(high)
+
+
+def test_bars_that_the_source_lacks_now_or_delivers_late_are_noted():
+    whole = bars([10.0, 11.0, 12.0, 13.0])
+    merged, notes = merge_bars(whole[[0, 1, 3]], whole[[0, 2, 3]], 0.0)
+    assert merged.equals(whole)
+    assert notes == [
+        f"AAA: 1 bars are not delivered any more and stay as stored, the first of {SESSIONS[1]}",
+        f"AAA: 1 bars arrived after their successors, the first of {SESSIONS[2]}",
+    ]
 
 
 def test_many_changes_are_counted_and_twenty_shown():

@@ -221,6 +221,23 @@ class QualityConfig(FrozenConfig):
             "are set aside. Daily and longer bars only."
         ),
     )
+    max_jumps: int = Field(
+        default=0,
+        ge=0,
+        description=(
+            "Opens that may lie so far from the close before that they look like a split nobody "
+            "declared; more, and all is refused. The bars stay as they are."
+        ),
+    )
+    max_ended_symbols: int = Field(
+        default=0,
+        ge=0,
+        description=(
+            "Symbols whose bars may end more than 10 bars before those of the others, as after a "
+            "delisting; they are left out and recorded. More, and all is refused. Daily and longer "
+            "bars only."
+        ),
+    )
 
 
 class IngestConfig(FrozenConfig):

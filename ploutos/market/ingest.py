@@ -12,9 +12,11 @@ from ploutos.errors import DataError, SourceError
 from ploutos.market.alpaca import fetch_alpaca
 from ploutos.market.config import AlpacaSource, FredMacro, IngestConfig, Source, YahooSource
 from ploutos.market.data import MACRO_SERIES, FetchTerms, MarketData
+from ploutos.market.ended import leave_out_ended
 from ploutos.market.extend import extend_market
 from ploutos.market.files import fetch_files
 from ploutos.market.fred import FRED_SERIES, fetch_fred
+from ploutos.market.jumps import check_jumps
 from ploutos.market.quality import check_share, set_aside
 from ploutos.market.sample.source import fetch_sample
 from ploutos.market.schema import check_bars, check_macro
@@ -78,7 +80,8 @@ def fetch(
     RevisionError
         If it changed what it had delivered before in a way that no split or dividend explains.
     DataError
-        If what it delivers breaks a rule of `ploutos.market.schema`.
+        If what it delivers breaks a rule of `ploutos.market.schema`, or more of what the config's
+        `quality` counts than it allows.
     """
     now = now or datetime.now(UTC)
     terms = FetchTerms(config.exchange, now, session, earlier, config.overlap_bars)
@@ -95,7 +98,9 @@ def fetch(
     if earlier is not None:
         data = extend_market(earlier, data, config.max_volume_revision)
     if source.kind in OBSERVED:
+        data = leave_out_ended(data, config.quality)
         check_share(data, config.quality)
+        check_jumps(data, config.quality)
         choice = describe_choice(data, universe, now)
         data = replace(data, provenance=data.provenance | choice)
     return check_market(data)

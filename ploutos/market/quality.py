@@ -13,6 +13,7 @@ from ploutos.market.actions import carry_actions
 from ploutos.market.config import QualityConfig
 from ploutos.market.data import QUARANTINE_TYPES, MarketData
 from ploutos.market.grid import Interval, bar_grid, is_intraday, period_start
+from ploutos.market.jumps import find_jumps
 from ploutos.market.schema import BAR_TYPES, PRICES, SHOWN, bar_rules, describe_rows
 
 NO_TRADE = "no volume: nothing was traded at these prices"
@@ -125,12 +126,14 @@ def survey(data: MarketData) -> pl.DataFrame:
         between first and last that are not there), `first_missing` (close, or null), `half_days`
         (sessions that closed early among the bars), `unchanged` (most bars in a row with the same
         close), `behind` (bars of the schedule after the symbol's last, up to the last of all:
-        a stale or delisted symbol), `quarantined`.
+        a stale symbol), `jumps` (opens that look like an undeclared split), `quarantined`.
     """
-    rows = [_survey_symbol(data, symbol) for symbol in data.symbols]
-    aside = data.quarantine.group_by("symbol").len("quarantined")
-    table = pl.DataFrame(rows, infer_schema_length=None).join(aside, on="symbol", how="left")
-    return table.with_columns(pl.col("quarantined").fill_null(0)).sort("symbol")
+    table = pl.DataFrame(
+        [_survey_symbol(data, symbol) for symbol in data.symbols], infer_schema_length=None
+    )
+    for counted, rows in (("jumps", find_jumps(data.bars)), ("quarantined", data.quarantine)):
+        table = table.join(rows.group_by("symbol").len(counted), on="symbol", how="left")
+    return table.with_columns(pl.col("jumps", "quarantined").fill_null(0)).sort("symbol")
 
 
 def _survey_symbol(data: MarketData, symbol: str) -> dict[str, object]:

@@ -46,7 +46,8 @@ def test_csv_and_parquet_files_give_the_same_bars(tmp_path: Path):
 
 def test_splits_and_dividends_are_read_and_other_columns_named(tmp_path: Path):
     header = " Date,Open,High,Low,Close,Volume,Split_Ratio,cash_dividend,note"
-    rows = [f"{row},{more}" for row, more in zip(ROWS, ["1,0,a", "2,0,b", "1,0.25,c"], strict=True)]
+    before = "2012-11-21,20,24,18,22,500"
+    rows = [f"{before},1,0,a", f"{ROWS[1]},2,0,b", f"{ROWS[2]},1,0.25,c"]
     write(tmp_path, "AAA.csv", header, *rows)
     data = load(tmp_path)
     assert data.bars["split_ratio"].to_list() == [1.0, 2.0, 1.0]

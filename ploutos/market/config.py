@@ -111,7 +111,8 @@ class YahooSource(FrozenConfig):
         default="1d",
         description=(
             "Length of a bar. Yahoo keeps 1m bars for 30 days, those up to 30m and of 90m for 60 "
-            "days, of 60m (1h) for 730 days; daily and longer ones for ever."
+            "days, of 60m (1h) for 730 days; daily and longer ones for ever. Longer ones are made "
+            "of daily ones: 5d of five sessions, 3mo of a calendar quarter."
         ),
     )
     start_on: date = Field(default=date(2010, 1, 4), description="First day.")

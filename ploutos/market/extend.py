@@ -6,7 +6,7 @@ import polars as pl
 
 from ploutos.errors import RevisionError, SourceError
 from ploutos.market.data import MarketData
-from ploutos.market.grid import bar_grid
+from ploutos.market.grid import bar_grid, is_longer
 from ploutos.market.quality import STAMP
 from ploutos.market.revisions import merge_bars, merge_macro
 
@@ -48,8 +48,9 @@ def extend_market(
     aside = pl.concat([aside, fetched.quarantine]).unique(
         ["symbol", "stamp"], keep="last", maintain_order=True
     )
-    # What was corrected since is a bar now.
-    stamps = bars.select("symbol", stamp=pl.col("closed_at").dt.strftime(STAMP))
+    # What was corrected since is a bar now; a longer bar only shares the stamp of its last session.
+    corrected = bars.clear() if is_longer(fetched.interval) else bars
+    stamps = corrected.select("symbol", stamp=pl.col("closed_at").dt.strftime(STAMP))
     return replace(
         fetched,
         bars=bars,

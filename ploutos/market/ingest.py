@@ -16,7 +16,9 @@ from ploutos.market.ended import leave_out_ended
 from ploutos.market.extend import extend_market
 from ploutos.market.files import fetch_files
 from ploutos.market.fred import FRED_SERIES, fetch_fred
+from ploutos.market.grid import is_longer
 from ploutos.market.jumps import check_jumps
+from ploutos.market.longer import lengthen
 from ploutos.market.quality import check_share, set_aside
 from ploutos.market.sample.source import fetch_sample
 from ploutos.market.schema import check_bars, check_macro
@@ -92,9 +94,7 @@ def fetch(
     if config.macro is not None:
         data = _add_macro(data, config.macro, terms)
     if source.kind in OBSERVED:
-        stored = None if earlier is None else earlier.bars
-        good, aside = set_aside(data.bars, data.interval, config.quality, stored)
-        data = replace(data, bars=good, quarantine=pl.concat([data.quarantine, aside]))
+        data = _judge(data, source, config, earlier)
     if earlier is not None:
         data = extend_market(earlier, data, config.max_volume_revision)
     if source.kind in OBSERVED:
@@ -173,6 +173,21 @@ class DataFetcher:
     def fetch_macro(self) -> "pandas.DataFrame":
         """Return the macro series: series, released_at (UTC), value; one row per release."""
         return self.data.macro.to_pandas()
+
+
+def _judge(
+    data: MarketData, source: Source, config: IngestConfig, earlier: MarketData | None
+) -> MarketData:
+    """Set bad bars aside, and make longer bars of the good ones where the source wants them."""
+    interval = source.interval if isinstance(source, YahooSource) else data.interval
+    stored = None if earlier is None or is_longer(interval) else earlier.bars
+    good, aside = set_aside(data.bars, data.interval, config.quality, stored)
+    data = replace(data, bars=good, quarantine=pl.concat([data.quarantine, aside]))
+    if not is_longer(interval):
+        return data
+    # Inside a longer bar a jump would not be seen.
+    check_jumps(data, config.quality)
+    return replace(data, bars=lengthen(good, data.exchange, interval), interval=interval)
 
 
 def _keep_symbols(data: MarketData, symbols: tuple[str, ...] | None) -> MarketData:

@@ -12,7 +12,7 @@ from ploutos.errors import DataError
 from ploutos.market.actions import carry_actions
 from ploutos.market.config import QualityConfig
 from ploutos.market.data import QUARANTINE_TYPES, MarketData
-from ploutos.market.grid import Interval, bar_grid, is_intraday, period_start
+from ploutos.market.grid import SESSIONS, Interval, bar_grid, is_intraday, period_start
 from ploutos.market.jumps import find_jumps
 from ploutos.market.schema import BAR_TYPES, PRICES, SHOWN, bar_rules, describe_rows
 
@@ -96,7 +96,9 @@ def check_share(data: MarketData, config: QualityConfig) -> None:
         If the share of a symbol's quarantined bars is above `config.max_quarantined_share`, or it
         has no other bars: symbols do not vanish.
     """
-    kept = data.bars.group_by("symbol").len("kept")
+    # What is set aside are sessions, where the bars are longer than one.
+    per_bar = SESSIONS.get(data.interval, 1)
+    kept = data.bars.group_by("symbol").agg(kept=pl.len() * per_bar)
     counted = data.quarantine.group_by("symbol").len("aside").join(kept, on="symbol", how="left")
     share = pl.col("aside") / (pl.col("aside") + pl.col("kept").fill_null(0))
     nothing_left = pl.col("kept").is_null()
@@ -139,7 +141,7 @@ def survey(data: MarketData) -> pl.DataFrame:
 def _survey_symbol(data: MarketData, symbol: str) -> dict[str, object]:
     own = data.bars.filter(pl.col("symbol") == symbol)
     first, last, end = own["closed_at"][0], own["closed_at"][-1], data.bars["closed_at"].sort()[-1]
-    starts = period_start(data.interval, first.date())
+    starts = period_start(data.exchange, data.interval, first.date())
     grid = bar_grid(data.exchange, data.interval, starts, end.date())
     grid = grid.filter(pl.col("closed_at").is_between(first, end))
     inside = grid.filter(pl.col("closed_at") <= last)

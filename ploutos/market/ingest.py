@@ -19,7 +19,7 @@ from ploutos.market.fred import FRED_SERIES, fetch_fred
 from ploutos.market.grid import is_longer
 from ploutos.market.jumps import check_jumps
 from ploutos.market.longer import lengthen
-from ploutos.market.quality import check_share, set_aside
+from ploutos.market.quality import check_past, check_share, set_aside
 from ploutos.market.sample.source import fetch_sample
 from ploutos.market.schema import check_bars, check_macro
 from ploutos.market.synthetic import fetch_synthetic
@@ -65,7 +65,7 @@ def fetch(
         HTTP session (curl_cffi or requests) that a network source is to use instead of its own.
     now
         The instant, with a time zone, as of which the data are taken; the present by default. A
-        network source leaves out bars that are not finished then; other sources ignore it.
+        network source leaves out bars that are not finished then; in files they are an error.
     earlier
         What was fetched last under the same config. A network source asks only for what is newer
         and for some bars more, which are compared; the result holds everything.
@@ -94,6 +94,7 @@ def fetch(
     if config.macro is not None:
         data = _add_macro(data, config.macro, terms)
     if source.kind in OBSERVED:
+        check_past(data, now)
         data = _judge(data, source, config, earlier)
     if earlier is not None:
         data = extend_market(earlier, data, config.max_volume_revision)

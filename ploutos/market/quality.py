@@ -5,6 +5,8 @@ it, or when it repeats the bars before it as a frozen feed does. Its split and d
 next bar that stays, so that no holding is lost. Too many of them, and the data are refused.
 """
 
+from datetime import datetime
+
 import polars as pl
 
 from ploutos.calendar import half_days
@@ -108,7 +110,7 @@ def check_share(data: MarketData, config: QualityConfig) -> None:
     bad = data.quarantine.filter(pl.col("symbol").is_in(worst.to_list())).sort("symbol", "stamp")
     rows = [
         f"{row['symbol']} {row['stamp']} {row['reason']}, received "
-        + ", ".join(f"{name} {row[name]}" for name in (*PRICES, "volume"))
+        + ", ".join(f"{name} {row[name]}" for name in BAR_TYPES if name not in KEYS)
         for row in bad.head(SHOWN).iter_rows(named=True)
     ]
     raise DataError(
@@ -116,6 +118,29 @@ def check_share(data: MarketData, config: QualityConfig) -> None:
         "their origin, or allow a larger quality.max_quarantined_share where some bars are left; "
         "nothing was stored."
     )
+
+
+def check_past(data: MarketData, now: datetime) -> None:
+    """Refuse what lies in the future: a bar that is not finished, a value that is not released.
+
+    Raises
+    ------
+    DataError
+        The message names the rows.
+    """
+    for table, key, stamp in (
+        (data.bars, "symbol", "closed_at"),
+        (data.reference, "symbol", "closed_at"),
+        (data.macro, "series", "released_at"),
+    ):
+        ahead = table.filter(pl.col(stamp) > now).sort(key, stamp)
+        if ahead.height:
+            rows = [f"{row[key]} {row[stamp]}" for row in ahead.head(SHOWN).iter_rows(named=True)]
+            raise DataError(
+                f"{data.name}: expected each {stamp} not after the present ({now}), received "
+                f"{describe_rows(rows, ahead.height)}. Leave these rows out until then; nothing "
+                "was stored."
+            )
 
 
 def survey(data: MarketData) -> pl.DataFrame:

@@ -57,7 +57,9 @@ def update_snapshot(
 def latest_path(config: IngestConfig) -> Path:
     """Return the file that names the newest snapshot of the history this config describes."""
     source = config.source.model_dump(mode="json", exclude=NOT_IDENTITY)
-    key = digest_json({"source": source, "exchange": config.exchange})
+    # Bars that were judged by another rule are another history.
+    judged = config.quality.frozen_after_bars
+    key = digest_json({"source": source, "exchange": config.exchange, "frozen_after_bars": judged})
     return folder("latest") / f"{config.source.kind}-{key[:16]}.json"
 
 

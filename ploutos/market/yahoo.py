@@ -32,7 +32,7 @@ MACRO_SYMBOLS: dict[str, tuple[str, time]] = {
     "TNX": ("^TNX", TREASURY_RELEASED),
     "DXY": ("DX-Y.NYB", DXY_RELEASED),
 }
-# Yahoo goes on correcting a bar for some minutes after the close.
+# Yahoo goes on correcting a bar for some minutes after the close, and the last value of a series.
 SETTLED_AFTER = timedelta(minutes=30)
 
 
@@ -154,7 +154,8 @@ def _macro_of(series: str, source: YahooSource, terms: FetchTerms) -> pl.DataFra
     dated = history.frame.filter(pl.col("start").is_between(first_on, last_on)).select(
         date="start", value=pl.col("close").fill_nan(None)
     )
-    known = release_series(dated, series, released).filter(pl.col("released_at") <= terms.now)
+    settled = pl.col("released_at") <= terms.now - SETTLED_AFTER
+    known = release_series(dated, series, released).filter(settled)
     if known.is_empty():
         raise SourceError(
             f"{symbol}: Yahoo has no value from {first_on} to {last_on}. "

@@ -141,6 +141,13 @@ def test_a_partial_last_bar_is_left_out(yahoo: YahooServer, now: datetime, last:
     assert data.macro["released_at"].max() <= now
 
 
+def test_a_macro_value_that_is_not_settled_is_left_out(yahoo: YahooServer):
+    # The VIX is released at 16:15 New York; a quarter of an hour later Yahoo may still change it.
+    for minute, last in ((44, date(2020, 9, 3)), (45, date(2020, 9, 4))):
+        data = load(yahoo, now=datetime(2020, 9, 4, 20, minute, tzinfo=UTC), macro=("VIX",))
+        assert data.macro["released_at"].max().date() == last
+
+
 @pytest.mark.parametrize(
     "answer", [HTML, TOO_MANY, TRUNCATED], ids=["HTML", "rate limit", "truncated"]
 )

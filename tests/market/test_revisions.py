@@ -106,6 +106,49 @@ def test_a_history_that_was_adjusted_for_a_dividend_is_explained():
     assert "dividends" in notes[0]
 
 
+def adjusted_close(bars: pl.DataFrame) -> pl.Series:
+    """The factors of the adjusted close, bar by bar in the words of its definition."""
+    factors: list[float] = []
+    for bar in range(bars.height):
+        factor = 1.0
+        for later in range(bar + 1, bars.height):
+            paid = bars["cash_dividend"][later] * bars["split_ratio"][later]
+            factor *= 1 - paid / bars["close"][later - 1]
+        factors.append(factor)
+    return pl.Series(factors)
+
+
+def test_dividends_after_days_that_were_never_stored_are_explained_too():
+    closing = [400.0, 404.0, 408.0, 407.0, 101.0, 103.0, 104.0]
+    events = {
+        "split_ratio": [1.0] * 4 + [4.0] + [1.0] * 2,
+        "cash_dividend": [0.0, 1.0, 0.0, 2.0, 0.5, 0.0, 0.75],
+    }
+    true = bars(closing, **events)
+    new = true.with_columns(pl.col(name) * adjusted_close(true) for name in PRICES)
+    merged, notes = merge_bars(true[:3], new, 0.0)
+    assert merged[:3].equals(true[:3])
+    assert merged["close"].to_list() == pytest.approx(closing)
+    assert len(notes) == 1
+    # With the splits divided out as well, as in an adjusted history that is sold as traded.
+    later = pl.Series([0.25] * 4 + [1.0] * 3)
+    merged, _ = merge_bars(true[:3], scaled(new, later, 1 / later), 0.0)
+    assert merged["close"].to_list() == pytest.approx(closing)
+    assert merged["cash_dividend"].to_list() == pytest.approx(events["cash_dividend"])
+
+
+@pytest.mark.parametrize("factor", [3.0, 1 / 3])
+def test_a_stored_split_does_not_hide_a_new_one_that_is_not_applied_or_applied_twice(factor: float):
+    # The split 2:1 on the second day is stored; the one of 3:1 on the last is new.
+    closing = [400.0, 200.0, 204.0, 206.0, 69.0]
+    true = bars(closing, split_ratio=[1.0, 2.0, 1.0, 1.0, 3.0])
+    wrong = pl.Series([factor] * 4 + [1.0])
+    merged, notes = merge_bars(true[:3], scaled(true, wrong, 1 / wrong), 0.0)
+    assert merged[:3].equals(true[:3])
+    assert merged["close"].to_list() == pytest.approx(closing)
+    assert "splits" in notes[0]
+
+
 def test_a_factor_that_is_no_known_split_is_refused():
     old = bars([400.0, 404.0, 408.0])
     new = bars([400.0, 404.0, 408.0, 205.0], split_ratio=[1.0, 1.0, 1.0, 2.0])
@@ -150,7 +193,7 @@ def test_a_dividend_that_disappears_is_refused():
 def test_a_volume_may_be_corrected_as_far_as_the_config_allows():
     old = bars([10.0, 11.0])
     new = old.with_columns(pl.col("volume") * 1.04)
-    with pytest.raises(RevisionError, match="volume"):
+    with pytest.raises(RevisionError, match=r"volume: old .* with max_volume_revision\."):
         merge_bars(old, new, 0.0)
     merged, _ = merge_bars(old, new, 0.05)
     assert merged.equals(old)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
 from ploutos.calendar import INSTANT
@@ -30,6 +31,7 @@ COLUMNS = {
     "dividend": "Dividends",
     "split": "Stock Splits",
 }
+CAPITAL_GAINS = "Capital Gains"
 # What a page of HTML, a truncated answer or an unexpected shape of JSON ends in inside yfinance.
 BROKEN_ANSWER = (ValueError, KeyError, IndexError, TypeError, AttributeError)
 # How long Yahoo keeps intraday bars; source: yfinance, `PriceHistory.history`.
@@ -183,6 +185,12 @@ def _fetch_span(
 
 def _to_polars(raw: "pandas.DataFrame", interval: Interval) -> pl.DataFrame:
     values = {name: raw[column].to_numpy(dtype=float) for name, column in COLUMNS.items()}
+    if CAPITAL_GAINS in raw.columns:
+        # Of a fund. Yahoo has begun to add them to the dividend as well: one that is not smaller
+        # may hold them, and cash is rather left out than counted twice.
+        gains = raw[CAPITAL_GAINS].to_numpy(dtype=float)
+        dividend = values["dividend"]
+        values["dividend"] = np.where(dividend < gains, dividend + gains, dividend)
     if is_intraday(interval):
         # Whole seconds since 1970; every stamp carries the exchange's zone.
         seconds = [int(stamp.timestamp()) for stamp in raw.index]

@@ -218,8 +218,8 @@ class QualityConfig(FrozenConfig):
         default=5,
         ge=2,
         description=(
-            "So many bars in a row with the same four prices are a frozen feed: all but the first "
-            "are set aside. Daily and longer bars only."
+            "So many bars in a row with the same four prices are a frozen feed: the last of them "
+            "and those that follow are set aside. Daily and longer bars only."
         ),
     )
     max_jumps: int = Field(
@@ -263,7 +263,10 @@ class IngestConfig(FrozenConfig):
     overlap_bars: int = Field(
         default=5,
         ge=1,
-        description="Stored bars that an incremental fetch asks for again, to compare them.",
+        description=(
+            "Stored bars that an incremental fetch asks for again, to compare them; at least as "
+            "many as make a frozen feed."
+        ),
     )
     max_volume_revision: float = Field(
         default=0.0,

@@ -86,7 +86,9 @@ def fetch(
         `quality` counts than it allows.
     """
     now = now or datetime.now(UTC)
-    terms = FetchTerms(config.exchange, now, session, earlier, config.overlap_bars)
+    # A feed that froze before is recognised only with the bars at which it did.
+    overlap = max(config.overlap_bars, config.quality.frozen_after_bars)
+    terms = FetchTerms(config.exchange, now, session, earlier, overlap)
     universe = load_universe(config.universe) if config.universe else None
     source = _with_symbols(config.source, universe)
     data = SOURCES[source.kind](source, terms)

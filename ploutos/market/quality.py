@@ -1,8 +1,9 @@
 """Which bars are set aside, and how complete the rest is. In: bars. Out: good bars, a quarantine.
 
 A bar is set aside when it breaks a row rule of `ploutos.market.schema`, when nothing was traded in
-it, or when it repeats the bars before it as a frozen feed does. Its split and dividend move to the
-next bar that stays, so that no holding is lost. Too many of them, and the data are refused.
+it, or when it repeats the bars before it as a frozen feed does; never because of a later bar,
+which would let the future into the past. Its split and dividend move to the next bar that stays, so
+that no holding is lost. Too many of them, and the data are refused.
 """
 
 from datetime import datetime
@@ -191,7 +192,7 @@ def _frozen(interval: Interval, config: QualityConfig) -> pl.Expr:
         # Within minutes a quiet market repeats itself.
         return nothing
     run = pl.struct(PRICES).rle_id().over("symbol")
-    long = pl.len().over("symbol", run) >= config.frozen_after_bars
-    repeats = pl.int_range(pl.len()).over("symbol", run) > 0
-    reason = f"frozen: one of {config.frozen_after_bars} or more bars with the same prices"
-    return pl.when(long & repeats).then(pl.lit(reason))
+    # Counted backwards only: whether a bar stays may not depend on those after it.
+    before = pl.int_range(pl.len()).over("symbol", run)
+    reason = f"frozen: at least the bar number {config.frozen_after_bars} with the same prices"
+    return pl.when(before >= config.frozen_after_bars - 1).then(pl.lit(reason))

@@ -52,11 +52,13 @@ def days_pass(server: YahooServer) -> None:
 
 def config(**values) -> IngestConfig:
     share = values.pop("max_quarantined_share", 0.01)
+    overlap = values.pop("overlap_bars", 5)
     known = {"symbols": ("AAPL", "MSFT"), "start_on": FIRST, "macro": ("VIX",)} | values
     network = NetworkTerms(attempts=1)
     return IngestConfig(
         source=YahooSource.model_validate(known | {"network": network}),
         quality=QualityConfig(max_quarantined_share=share),
+        overlap_bars=overlap,
     )
 
 
@@ -197,6 +199,22 @@ def test_the_dividend_of_a_bar_set_aside_stays_where_it_went(yahoo: YahooServer)
     second = update(yahoo, AFTER, max_quarantined_share=0.05)
     assert own(second, "MSFT")[: KNOWN - 1].equals(own(first, "MSFT"))
     assert own(second, "MSFT")["cash_dividend"].sum() == 0.5
+
+
+def test_a_feed_that_stays_frozen_is_recognised_by_the_next_fetch(
+    yahoo: YahooServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    # From the third bar before the first fetch ends on, nothing moves any more.
+    frozen = rows(210.0, DAYS)[DAYS[KNOWN - 3]]
+    still = dict.fromkeys(DAYS[KNOWN - 3 :], frozen)
+    yahoo.listed["MSFT"].rows |= dict.fromkeys(DAYS[KNOWN - 3 : KNOWN], frozen)
+    assert own(update(yahoo, BEFORE, overlap_bars=1), "MSFT").height == KNOWN
+    days_pass(yahoo)
+    yahoo.listed["MSFT"].rows |= still
+    second = update(yahoo, AFTER, overlap_bars=1, max_quarantined_share=1.0)
+    assert own(second, "MSFT").height == KNOWN + 1
+    monkeypatch.setenv("PLOUTOS_HOME", str(tmp_path / "other"))
+    assert update(yahoo, AFTER, max_quarantined_share=1.0).bars.equals(second.bars)
 
 
 def test_a_fetch_that_ends_earlier_does_not_take_the_place_of_what_is_stored(yahoo: YahooServer):

@@ -211,7 +211,7 @@ def test_a_missing_day_inside_a_longer_bar_is_refused_with_its_date(yahoo: Yahoo
 def test_weekly_bars_are_continued_week_by_week(yahoo: YahooServer):
     yahoo.listed["MSFT"] = Listed(autumn_rows(), first_trade=date(1986, 3, 13))
     source = YahooSource(symbols=("MSFT",), start_on=date(2020, 9, 14), interval="1wk", macro=())
-    config = IngestConfig(source=source, overlap_bars=2)
+    config = IngestConfig(source=source)
     first, second = (
         load_snapshot(
             update_snapshot(config, yahoo.session(), datetime(2020, month, 9, tzinfo=UTC))
@@ -221,7 +221,7 @@ def test_weekly_bars_are_continued_week_by_week(yahoo: YahooServer):
     assert second.bars[: first.bars.height].equals(first.bars)
     assert second.bars.height == first.bars.height + 4
     asked = int(yahoo.histories_of("MSFT")[1]["period1"])
-    assert datetime.fromtimestamp(asked, UTC).date() == date(2020, 10, 26)
+    assert datetime.fromtimestamp(asked, UTC).date() == date(2020, 10, 5)
     assert survey(second)["missing"].to_list() == [0]
 
 

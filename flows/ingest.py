@@ -85,6 +85,7 @@ def _facts(snapshot: str, data: MarketData) -> dict[str, Any]:
         "missing series": data.missing_series,
         "macro sources": data.provenance.get("macro_sources", {}),
         "failed symbols": data.provenance.get("failed_symbols", {}),
+        "ended symbols": data.provenance.get("ended_symbols", {}),
         "revisions": data.provenance.get("revisions", []),
         "survivorship": data.survivor_bias,
         "reference series": sorted(set(data.reference["symbol"])),

@@ -52,6 +52,11 @@ def closes(exchange: str, first: date, last: date) -> pl.DataFrame:
     return hours(exchange, first, last).select("session", "closed_at")
 
 
+def all_closes(exchange: str) -> pl.DataFrame:
+    """List every session that the exchange's calendar knows, in the form of `closes`."""
+    return _schedule(exchange).select("session", "closed_at")
+
+
 def next_closes(exchange: str, first: date, count: int) -> pl.DataFrame:
     """List `count` sessions from `first` on, with their closes, in the form of `closes`.
 

@@ -1,13 +1,17 @@
 """Where things live and how they are written. In: bytes, JSON. Out: files under the home folder.
 
 Every write is atomic: a temporary name in the same folder, fsync, rename. A reader sees the old
-file or the new one, never half of one.
+file or the new one, never half of one. What a killed writer left under a temporary name is removed
+by a later write into the same folder.
 """
 
 import hashlib
 import json
+import logging
 import os
+import re
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +21,13 @@ from typing import Any
 
 from ploutos.errors import StoreError
 
+_log = logging.getLogger(__name__)
+
 DIGEST_LENGTH = 64
+# A live writer touches its temporary file or folder many times in an hour. One that was stopped for
+# longer finds it gone and fails, and what it meant to replace stays whole.
+ABANDONED_AFTER_S = 3600.0
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
 
 
 def home() -> Path:
@@ -76,7 +86,7 @@ def write_atomic(path: Path, data: bytes | memoryview) -> None:
     StoreError
         If the file system refuses (full, read-only, missing folder).
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    temporary = _temporary_beside(path)
     try:
         with temporary.open("wb") as file:
             file.write(data)
@@ -87,6 +97,7 @@ def write_atomic(path: Path, data: bytes | memoryview) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise StoreError(f"cannot write {path}: {error}") from error
+    _remove_abandoned(path.parent)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -116,7 +127,7 @@ def new_folder(final: Path) -> Iterator[Path]:
     An existing `final` is kept and the new one dropped: names are content addresses, so both hold
     the same. On an exception nothing is left.
     """
-    temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex}.tmp")
+    temporary = _temporary_beside(final)
     try:
         temporary.mkdir(parents=True)
         yield temporary
@@ -134,6 +145,7 @@ def new_folder(final: Path) -> Iterator[Path]:
         raise StoreError(f"cannot write the folder {final}: {error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+    _remove_abandoned(final.parent)
 
 
 @cache
@@ -147,6 +159,29 @@ def code_digest() -> str:
         str(path.relative_to(root)): digest_file(path) for path in sorted(root.rglob("*.py"))
     }
     return digest_json(listing)
+
+
+def _temporary_beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Remove temporary files and folders that nobody has touched for an hour."""
+    oldest = time.time() - ABANDONED_AFTER_S
+    for entry in os.scandir(parent):
+        if not _TEMPORARY.fullmatch(entry.name):
+            continue
+        try:
+            if entry.stat(follow_symlinks=False).st_mtime >= oldest:
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path)
+            else:
+                Path(entry.path).unlink()
+        except FileNotFoundError:
+            continue  # its writer finished, or another process removed it
+        except OSError as error:
+            _log.warning("cannot remove the abandoned %s: %s", entry.path, error)
 
 
 def _sync_folder(path: Path) -> None:

@@ -37,6 +37,49 @@ def test_kill_during_a_write_leaves_a_whole_file(tmp_path, delay_s):
     assert len(set(data)) == 1
 
 
+WRITER_OF_A_FOLDER = """
+import sys, time
+from pathlib import Path
+from ploutos.store import new_folder
+with new_folder(Path(sys.argv[1])) as folder:
+    (folder / "half").write_bytes(b"x" * 1000)
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+
+
+def killed_while_writing(program, target):
+    command = [sys.executable, "-c", program, str(target)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+        writer.stdout.readline()
+        deadline = time.monotonic() + 30
+        while not (left := list(target.parent.glob(".*.tmp"))) and time.monotonic() < deadline:
+            pass
+        os.kill(writer.pid, signal.SIGKILL)
+    return left
+
+
+@pytest.mark.parametrize("program", [WRITER, WRITER_OF_A_FOLDER], ids=["file", "folder"])
+def test_what_a_killed_writer_leaves_is_removed_by_a_later_write(tmp_path, program):
+    for _ in range(20):  # a file may have been renamed between the look and the kill
+        killed_while_writing(program, tmp_path / "killed")
+        left = list(tmp_path.glob(".*.tmp"))
+        if left:
+            break
+    assert left
+    store.write_json(tmp_path / "next.json", 1)
+    assert list(tmp_path.glob(".*.tmp")) == left, "it may still be written"
+    hours_ago = time.time() - 2 * 3600
+    for path in left:
+        os.utime(path, (hours_ago, hours_ago))
+    (tmp_path / ".mine.tmp").write_text("of somebody else")
+    os.utime(tmp_path / ".mine.tmp", (hours_ago, hours_ago))
+    with store.new_folder(tmp_path / "final"):
+        pass
+    assert [path.name for path in tmp_path.glob(".*.tmp")] == [".mine.tmp"]
+    assert (tmp_path / "final").is_dir()
+
+
 def test_folder_appears_whole_or_not_at_all(tmp_path):
     def fail_half_way():
         with store.new_folder(tmp_path / "final") as folder:

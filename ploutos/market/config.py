@@ -111,7 +111,8 @@ class YahooSource(FrozenConfig):
         default="1d",
         description=(
             "Length of a bar. Yahoo keeps 1m bars for 30 days, those up to 30m and of 90m for 60 "
-            "days, of 60m (1h) for 730 days; daily and longer ones for ever."
+            "days, of 60m (1h) for 730 days; daily and longer ones for ever. Longer ones are made "
+            "of daily ones: 5d of five sessions, 3mo of a calendar quarter."
         ),
     )
     start_on: date = Field(default=date(2010, 1, 4), description="First day.")
@@ -217,8 +218,25 @@ class QualityConfig(FrozenConfig):
         default=5,
         ge=2,
         description=(
-            "So many bars in a row with the same four prices are a frozen feed: all but the first "
-            "are set aside. Daily and longer bars only."
+            "So many bars in a row with the same four prices are a frozen feed: the last of them "
+            "and those that follow are set aside. Daily and longer bars only."
+        ),
+    )
+    max_jumps: int = Field(
+        default=0,
+        ge=0,
+        description=(
+            "Opens that may lie so far from the close before that they look like a split nobody "
+            "declared; more, and all is refused. The bars stay as they are."
+        ),
+    )
+    max_ended_symbols: int = Field(
+        default=0,
+        ge=0,
+        description=(
+            "Symbols whose bars may end more than 10 bars before those of the others, as after a "
+            "delisting; they are left out and recorded. More, and all is refused. Daily and longer "
+            "bars only."
         ),
     )
 
@@ -245,7 +263,10 @@ class IngestConfig(FrozenConfig):
     overlap_bars: int = Field(
         default=5,
         ge=1,
-        description="Stored bars that an incremental fetch asks for again, to compare them.",
+        description=(
+            "Stored bars that an incremental fetch asks for again, to compare them; at least as "
+            "many as make a frozen feed."
+        ),
     )
     max_volume_revision: float = Field(
         default=0.0,

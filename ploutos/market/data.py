@@ -54,24 +54,30 @@ class FetchTerms:
     overlap_bars: int = 5
 
     def ask_from(self, symbol: str, start_on: date) -> date:
-        """Return the first day to ask for: that of an overlapping stored bar, or `start_on`."""
+        """Return the first day to ask for: that of an overlapping stored bar, or `start_on`.
+
+        It is a bar without a split or dividend: a bar with one may have got it from a bar before it
+        that was set aside, and the answer would not tell.
+        """
         if self.earlier is None:
             return start_on
-        closed = self.earlier.bars.filter(pl.col("symbol") == symbol)["closed_at"]
-        return self._overlapping(closed, start_on)
+        own = self.earlier.bars.filter(pl.col("symbol") == symbol)
+        own = own.head(max(0, own.height - self.overlap_bars + 1))
+        quiet = own.filter(pl.col("split_ratio") == 1, pl.col("cash_dividend") == 0)
+        return self._first_day(quiet["closed_at"].tail(1), start_on)
 
     def ask_series_from(self, series: str, start_on: date) -> date:
         """Return the first day to ask for of a macro series, as `ask_from` does."""
         if self.earlier is None:
             return start_on
         macro = self.earlier.macro.filter(pl.col("series") == series)
-        return self._overlapping(macro["released_at"], start_on)
+        return self._first_day(macro["released_at"].tail(self.overlap_bars), start_on)
 
-    def _overlapping(self, stamps: pl.Series, start_on: date) -> date:
+    def _first_day(self, stamps: pl.Series, start_on: date) -> date:
         if stamps.is_empty():
             return start_on
         # The New York date: that of the session for bars, and not after that of the observation.
-        days = stamps.tail(self.overlap_bars).dt.convert_time_zone(NEW_YORK).dt.date()
+        days = stamps.dt.convert_time_zone(NEW_YORK).dt.date()
         return max(start_on, days[0])
 
 

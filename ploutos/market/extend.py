@@ -6,7 +6,7 @@ import polars as pl
 
 from ploutos.errors import RevisionError, SourceError
 from ploutos.market.data import MarketData
-from ploutos.market.grid import bar_grid
+from ploutos.market.grid import bar_grid, is_longer
 from ploutos.market.quality import STAMP
 from ploutos.market.revisions import merge_bars, merge_macro
 
@@ -43,20 +43,26 @@ def extend_market(
     bars, notes = merge_bars(stored, fetched.bars, max_volume_revision)
     series = fetched.macro["series"].unique().to_list()
     kept = earlier.macro.filter(pl.col("series").is_in(series))
+    macro, late = merge_macro(kept, fetched.macro)
     aside = earlier.quarantine.filter(pl.col("symbol").is_in(wanted))
     aside = pl.concat([aside, fetched.quarantine]).unique(
         ["symbol", "stamp"], keep="last", maintain_order=True
     )
-    # What was corrected since is a bar now.
-    stamps = bars.select("symbol", stamp=pl.col("closed_at").dt.strftime(STAMP))
+    # What was corrected since is a bar now; a longer bar only shares the stamp of its last session.
+    corrected = bars.clear() if is_longer(fetched.interval) else bars
+    stamps = corrected.select("symbol", stamp=pl.col("closed_at").dt.strftime(STAMP))
     return replace(
         fetched,
         bars=bars,
-        macro=merge_macro(kept, fetched.macro),
+        macro=macro,
         quarantine=aside.join(stamps, on=["symbol", "stamp"], how="anti"),
         provenance=fetched.provenance
-        | {"revisions": [*earlier.provenance.get("revisions", []), *notes]},
+        | {"revisions": _told_once([*earlier.provenance.get("revisions", []), *notes, *late])},
     )
+
+
+def _told_once(notes: list[str]) -> list[str]:
+    return list(dict.fromkeys(notes))
 
 
 def _check_origins(earlier: MarketData, fetched: MarketData) -> None:

@@ -72,11 +72,17 @@ def fetch_files(source: FilesSource, terms: FetchTerms) -> MarketData:
         missing_series=tuple(s for s in MACRO_SERIES if s not in set(macro["series"])),
         exchange=terms.exchange,
         provenance={
+            "origin": "files of the user",
+            "as_of": max(day for frame in (*bars, *references) for day in _last_day(frame)),
             "price_basis": "as traded, as the owner of the files declares",
             "files": {path.name: digest_file(path) for path in _all(paths, macro_path)},
             "ignored_columns": ignored,
         },
     )
+
+
+def _last_day(bars: pl.DataFrame) -> list[str]:
+    return bars["closed_at"].tail(1).dt.date().cast(pl.String).to_list()
 
 
 def _list_files(folder: Path) -> dict[str, Path]:
@@ -202,9 +208,11 @@ def _parse_dates(column: pl.Series, path: Path) -> pl.Series:
 def _parse_instants(column: pl.Series, path: Path) -> pl.Series:
     instants = column
     if column.dtype == pl.String:
-        # The time zone must be written: a naive instant is ambiguous.
-        instants = column.str.strip_chars().str.to_datetime(
-            "%Y-%m-%dT%H:%M:%S%z", time_unit="ns", strict=False
+        # The time zone must be written: a naive instant is ambiguous. pandas writes a blank
+        # where ISO 8601 has a T, and the latter has Z for UTC.
+        text = column.str.strip_chars().str.replace(" ", "T", literal=True)
+        instants = text.str.replace(r"Z$", "+00:00").str.to_datetime(
+            "%Y-%m-%dT%H:%M:%S%.f%z", time_unit="ns", strict=False
         )
     elif not isinstance(column.dtype, pl.Datetime) or column.dtype.time_zone is None:
         raise DataError(

@@ -1,18 +1,23 @@
 """Which bars an exchange's schedule has. In: an interval and days. Out: their starts and closes.
 
 A bar of a session starts at the open plus a whole number of intervals; the last one ends with the
-session, on half days too. A bar of several sessions ends with the last session of its week or
-month. A lunch break is not known here: bars inside one count as missing.
+session, on half days too. A bar of several sessions ends with the last session of its week, month
+or quarter; five sessions (5d) are counted through the exchange's whole calendar, so that a bar does
+not depend on the day from which one asks. A lunch break is not known here: bars inside one count as
+missing.
 """
 
 from datetime import date, timedelta
+from functools import cache
 from typing import Literal
 
 import polars as pl
 
-from ploutos.calendar import INSTANT, hours
+from ploutos.calendar import INSTANT, all_closes, closes, hours
 
-Interval = Literal["1m", "2m", "5m", "15m", "30m", "60m", "90m", "1h", "1d", "1wk", "1mo"]
+Interval = Literal[
+    "1m", "2m", "5m", "15m", "30m", "60m", "90m", "1h", "1d", "5d", "1wk", "1mo", "3mo"
+]
 
 MINUTES: dict[str, int] = {
     "1m": 1,
@@ -24,9 +29,10 @@ MINUTES: dict[str, int] = {
     "90m": 90,
     "1h": 60,
 }
-# The first day of the week (Monday) or month that a day lies in, in the words of Polars.
-PERIODS: dict[str, str] = {"1d": "1d", "1wk": "1w", "1mo": "1mo"}
-LONGEST_PERIOD = timedelta(days=31)
+# About so many sessions are in a bar.
+SESSIONS: dict[str, int] = {"5d": 5, "1wk": 5, "1mo": 21, "3mo": 63}
+# The first day of the week (Monday), month or quarter that a day lies in, in the words of Polars.
+PERIODS: dict[str, str] = {"1wk": "1w", "1mo": "1mo", "3mo": "1q"}
 _ORDER = ("start", "closed_at")
 
 
@@ -35,16 +41,22 @@ def is_intraday(interval: str) -> bool:
     return interval in MINUTES
 
 
+def is_longer(interval: str) -> bool:
+    """Tell whether a bar of this length holds several sessions."""
+    return interval in SESSIONS
+
+
 def bar_grid(exchange: str, interval: str, first: date, last: date) -> pl.DataFrame:
     """List the bars of the sessions from `first` to `last`, both included.
 
-    A week or month counts where its first day lies inside; it is listed whole.
+    A bar of several sessions counts where its first day lies inside; it is listed whole.
 
     Returns
     -------
     pl.DataFrame
-        Ascending: `start` (Date for daily and longer bars: the session, the Monday, the first of
-        the month; else Datetime("ns", "UTC")) and `closed_at` Datetime("ns", "UTC").
+        Ascending: `start` (Date for daily and longer bars: the session, the first of five
+        sessions, the Monday, the first of the month or quarter; else Datetime("ns", "UTC")) and
+        `closed_at` Datetime("ns", "UTC").
 
     Raises
     ------
@@ -55,20 +67,52 @@ def bar_grid(exchange: str, interval: str, first: date, last: date) -> pl.DataFr
     """
     if is_intraday(interval):
         return _inside_sessions(exchange, MINUTES[interval], first, last)
+    daily = closes(exchange, first, last)
     if interval == "1d":
-        return hours(exchange, first, last).select("closed_at", start="session").select(*_ORDER)
-    period = PERIODS[interval]
-    known = hours(exchange, first, max(first, last) + LONGEST_PERIOD)
-    starts = pl.col("session").dt.truncate(period)
-    grouped = known.group_by(start=starts).agg(pl.col("closed_at").max())
-    return grouped.filter(pl.col("start").is_between(first, last)).sort("start").select(*_ORDER)
+        return daily.select("closed_at", start="session").select(*_ORDER)
+    ends = bar_sessions(exchange, interval).group_by("start").agg(pl.col("ends_at").first())
+    inside = ends.filter(pl.col("start").is_between(first, last)).sort("start")
+    return inside.select("start", closed_at="ends_at")
 
 
-def period_start(interval: str, day: date) -> date:
-    """Return the first day of the daily, weekly or monthly bar that holds `day`; else the day."""
-    if is_intraday(interval):
+@cache
+def bar_sessions(exchange: str, interval: str) -> pl.DataFrame:
+    """Tell of every session of an exchange's calendar to which longer bar it belongs.
+
+    Parameters
+    ----------
+    exchange
+        Calendar code.
+    interval
+        An interval of several sessions.
+
+    Returns
+    -------
+    pl.DataFrame
+        Ascending: `session`, `closed_at` (its own close), `start` (the first day of the bar, see
+        `bar_grid`), `ends_at` (the close of the bar's last session).
+    """
+    known = all_closes(exchange)
+    if interval == "5d":
+        start = pl.col("session").min().over(pl.int_range(pl.len()) // SESSIONS[interval])
+    else:
+        start = pl.col("session").dt.truncate(PERIODS[interval])
+    started = known.with_columns(start=start)
+    return started.with_columns(ends_at=pl.col("closed_at").max().over("start"))
+
+
+def period_start(exchange: str, interval: str, day: date) -> date:
+    """Return the first day of the longer bar that holds `day`; of other bars, the day itself.
+
+    A day between two bars counts to the one before.
+    """
+    if not is_longer(interval):
         return day
-    return pl.Series([day]).dt.truncate(PERIODS[interval])[0]
+    if interval in PERIODS:
+        return pl.Series([day]).dt.truncate(PERIODS[interval])[0]
+    starts = bar_sessions(exchange, interval)["start"]
+    before = starts.filter(starts <= day)
+    return day if before.is_empty() else before[-1]
 
 
 def _inside_sessions(exchange: str, minutes: int, first: date, last: date) -> pl.DataFrame:

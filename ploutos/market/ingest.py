@@ -12,10 +12,14 @@ from ploutos.errors import DataError, SourceError
 from ploutos.market.alpaca import fetch_alpaca
 from ploutos.market.config import AlpacaSource, FredMacro, IngestConfig, Source, YahooSource
 from ploutos.market.data import MACRO_SERIES, FetchTerms, MarketData
+from ploutos.market.ended import leave_out_ended
 from ploutos.market.extend import extend_market
 from ploutos.market.files import fetch_files
 from ploutos.market.fred import FRED_SERIES, fetch_fred
-from ploutos.market.quality import check_share, set_aside
+from ploutos.market.grid import is_longer
+from ploutos.market.jumps import check_jumps
+from ploutos.market.longer import lengthen
+from ploutos.market.quality import check_past, check_share, set_aside
 from ploutos.market.sample.source import fetch_sample
 from ploutos.market.schema import check_bars, check_macro
 from ploutos.market.synthetic import fetch_synthetic
@@ -61,7 +65,7 @@ def fetch(
         HTTP session (curl_cffi or requests) that a network source is to use instead of its own.
     now
         The instant, with a time zone, as of which the data are taken; the present by default. A
-        network source leaves out bars that are not finished then; other sources ignore it.
+        network source leaves out bars that are not finished then; in files they are an error.
     earlier
         What was fetched last under the same config. A network source asks only for what is newer
         and for some bars more, which are compared; the result holds everything.
@@ -78,10 +82,13 @@ def fetch(
     RevisionError
         If it changed what it had delivered before in a way that no split or dividend explains.
     DataError
-        If what it delivers breaks a rule of `ploutos.market.schema`.
+        If what it delivers breaks a rule of `ploutos.market.schema`, or more of what the config's
+        `quality` counts than it allows.
     """
     now = now or datetime.now(UTC)
-    terms = FetchTerms(config.exchange, now, session, earlier, config.overlap_bars)
+    # A feed that froze before is recognised only with the bars at which it did.
+    overlap = max(config.overlap_bars, config.quality.frozen_after_bars)
+    terms = FetchTerms(config.exchange, now, session, earlier, overlap)
     universe = load_universe(config.universe) if config.universe else None
     source = _with_symbols(config.source, universe)
     data = SOURCES[source.kind](source, terms)
@@ -89,12 +96,14 @@ def fetch(
     if config.macro is not None:
         data = _add_macro(data, config.macro, terms)
     if source.kind in OBSERVED:
-        good, aside = set_aside(data.bars, data.interval, config.quality)
-        data = replace(data, bars=good, quarantine=pl.concat([data.quarantine, aside]))
-        check_share(data, config.quality)
+        check_past(data, now)
+        data = _judge(data, source, config, earlier)
     if earlier is not None:
         data = extend_market(earlier, data, config.max_volume_revision)
     if source.kind in OBSERVED:
+        data = leave_out_ended(data, config.quality)
+        check_share(data, config.quality)
+        check_jumps(data, config.quality)
         choice = describe_choice(data, universe, now)
         data = replace(data, provenance=data.provenance | choice)
     return check_market(data)
@@ -167,6 +176,21 @@ class DataFetcher:
     def fetch_macro(self) -> "pandas.DataFrame":
         """Return the macro series: series, released_at (UTC), value; one row per release."""
         return self.data.macro.to_pandas()
+
+
+def _judge(
+    data: MarketData, source: Source, config: IngestConfig, earlier: MarketData | None
+) -> MarketData:
+    """Set bad bars aside, and make longer bars of the good ones where the source wants them."""
+    interval = source.interval if isinstance(source, YahooSource) else data.interval
+    stored = None if earlier is None or is_longer(interval) else earlier.bars
+    good, aside = set_aside(data.bars, data.interval, config.quality, stored)
+    data = replace(data, bars=good, quarantine=pl.concat([data.quarantine, aside]))
+    if not is_longer(interval):
+        return data
+    # Inside a longer bar a jump would not be seen.
+    check_jumps(data, config.quality)
+    return replace(data, bars=lengthen(good, data.exchange, interval), interval=interval)
 
 
 def _keep_symbols(data: MarketData, symbols: tuple[str, ...] | None) -> MarketData:

@@ -1,9 +1,12 @@
 """Which bars are set aside, and how complete the rest is. In: bars. Out: good bars, a quarantine.
 
 A bar is set aside when it breaks a row rule of `ploutos.market.schema`, when nothing was traded in
-it, or when it repeats the bars before it as a frozen feed does. Its split and dividend move to the
-next bar that stays, so that no holding is lost. Too many of them, and the data are refused.
+it, or when it repeats the bars before it as a frozen feed does; never because of a later bar,
+which would let the future into the past. Its split and dividend move to the next bar that stays, so
+that no holding is lost. Too many of them, and the data are refused.
 """
+
+from datetime import datetime
 
 import polars as pl
 
@@ -12,7 +15,8 @@ from ploutos.errors import DataError
 from ploutos.market.actions import carry_actions
 from ploutos.market.config import QualityConfig
 from ploutos.market.data import QUARANTINE_TYPES, MarketData
-from ploutos.market.grid import Interval, bar_grid, is_intraday, period_start
+from ploutos.market.grid import SESSIONS, Interval, bar_grid, is_intraday, period_start
+from ploutos.market.jumps import find_jumps
 from ploutos.market.schema import BAR_TYPES, PRICES, SHOWN, bar_rules, describe_rows
 
 NO_TRADE = "no volume: nothing was traded at these prices"
@@ -23,7 +27,10 @@ STAMP = "%Y-%m-%d %H:%M:%S%:z"
 
 
 def set_aside(
-    bars: pl.DataFrame, interval: Interval, config: QualityConfig
+    bars: pl.DataFrame,
+    interval: Interval,
+    config: QualityConfig,
+    stored: pl.DataFrame | None = None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Separate the bars that cannot be trusted.
 
@@ -35,6 +42,9 @@ def set_aside(
         Length of a bar.
     config
         When a feed is frozen.
+    stored
+        Bars that were taken before: they are not judged again, or a bar that its source spoiled
+        since would vanish from the comparison with what is stored.
 
     Returns
     -------
@@ -55,8 +65,17 @@ def set_aside(
     )
     reason = ordered.select(reasons.list.drop_nulls().list.join("; ").alias("reason"))["reason"]
     stays = reason == ""
+    if stored is not None:
+        stays |= _found_in(ordered, stored)
     rejected = ordered.with_columns(reason).filter(~stays)
     return carry_actions(ordered, stays), quarantine_of(rejected, "closed_at")
+
+
+def _found_in(bars: pl.DataFrame, stored: pl.DataFrame) -> pl.Series:
+    """(rows,) Boolean: whether the bar is among the stored ones."""
+    keys = stored.select(*KEYS, known=pl.lit(value=True))
+    joined = bars.join(keys, on=KEYS, how="left", maintain_order="left")
+    return joined["known"].fill_null(value=False)
 
 
 def quarantine_of(rows: pl.DataFrame, stamp: str) -> pl.DataFrame:
@@ -72,29 +91,57 @@ def quarantine_of(rows: pl.DataFrame, stamp: str) -> pl.DataFrame:
 
 
 def check_share(data: MarketData, config: QualityConfig) -> None:
-    """Refuse data of which too many bars of a symbol had to be set aside.
+    """Refuse data of which too many bars of a symbol had to be set aside, over all its history.
 
     Raises
     ------
     DataError
-        If the share of a symbol's quarantined bars is above `config.max_quarantined_share`.
+        If the share of a symbol's quarantined bars is above `config.max_quarantined_share`, or it
+        has no other bars: symbols do not vanish.
     """
-    kept = data.bars.group_by("symbol").len("kept")
+    # What is set aside are sessions, where the bars are longer than one.
+    per_bar = SESSIONS.get(data.interval, 1)
+    kept = data.bars.group_by("symbol").agg(kept=pl.len() * per_bar)
     counted = data.quarantine.group_by("symbol").len("aside").join(kept, on="symbol", how="left")
     share = pl.col("aside") / (pl.col("aside") + pl.col("kept").fill_null(0))
-    worst = counted.filter(share > config.max_quarantined_share)["symbol"]
+    nothing_left = pl.col("kept").is_null()
+    worst = counted.filter(nothing_left | (share > config.max_quarantined_share))["symbol"]
     if worst.is_empty():
         return
     bad = data.quarantine.filter(pl.col("symbol").is_in(worst.to_list())).sort("symbol", "stamp")
     rows = [
         f"{row['symbol']} {row['stamp']} {row['reason']}, received "
-        + ", ".join(f"{name} {row[name]}" for name in (*PRICES, "volume"))
+        + ", ".join(f"{name} {row[name]}" for name in BAR_TYPES if name not in KEYS)
         for row in bad.head(SHOWN).iter_rows(named=True)
     ]
     raise DataError(
         f"bars of {data.name}: {describe_rows(rows, bad.height)}. Correct or remove these rows at "
-        "their origin, or allow a larger quality.max_quarantined_share; nothing was stored."
+        "their origin, or allow a larger quality.max_quarantined_share where some bars are left; "
+        "nothing was stored."
     )
+
+
+def check_past(data: MarketData, now: datetime) -> None:
+    """Refuse what lies in the future: a bar that is not finished, a value that is not released.
+
+    Raises
+    ------
+    DataError
+        The message names the rows.
+    """
+    for table, key, stamp in (
+        (data.bars, "symbol", "closed_at"),
+        (data.reference, "symbol", "closed_at"),
+        (data.macro, "series", "released_at"),
+    ):
+        ahead = table.filter(pl.col(stamp) > now).sort(key, stamp)
+        if ahead.height:
+            rows = [f"{row[key]} {row[stamp]}" for row in ahead.head(SHOWN).iter_rows(named=True)]
+            raise DataError(
+                f"{data.name}: expected each {stamp} not after the present ({now}), received "
+                f"{describe_rows(rows, ahead.height)}. Leave these rows out until then; nothing "
+                "was stored."
+            )
 
 
 def survey(data: MarketData) -> pl.DataFrame:
@@ -107,18 +154,20 @@ def survey(data: MarketData) -> pl.DataFrame:
         between first and last that are not there), `first_missing` (close, or null), `half_days`
         (sessions that closed early among the bars), `unchanged` (most bars in a row with the same
         close), `behind` (bars of the schedule after the symbol's last, up to the last of all:
-        a stale or delisted symbol), `quarantined`.
+        a stale symbol), `jumps` (opens that look like an undeclared split), `quarantined`.
     """
-    rows = [_survey_symbol(data, symbol) for symbol in data.symbols]
-    aside = data.quarantine.group_by("symbol").len("quarantined")
-    table = pl.DataFrame(rows, infer_schema_length=None).join(aside, on="symbol", how="left")
-    return table.with_columns(pl.col("quarantined").fill_null(0)).sort("symbol")
+    table = pl.DataFrame(
+        [_survey_symbol(data, symbol) for symbol in data.symbols], infer_schema_length=None
+    )
+    for counted, rows in (("jumps", find_jumps(data.bars)), ("quarantined", data.quarantine)):
+        table = table.join(rows.group_by("symbol").len(counted), on="symbol", how="left")
+    return table.with_columns(pl.col("jumps", "quarantined").fill_null(0)).sort("symbol")
 
 
 def _survey_symbol(data: MarketData, symbol: str) -> dict[str, object]:
     own = data.bars.filter(pl.col("symbol") == symbol)
     first, last, end = own["closed_at"][0], own["closed_at"][-1], data.bars["closed_at"].sort()[-1]
-    starts = period_start(data.interval, first.date())
+    starts = period_start(data.exchange, data.interval, first.date())
     grid = bar_grid(data.exchange, data.interval, starts, end.date())
     grid = grid.filter(pl.col("closed_at").is_between(first, end))
     inside = grid.filter(pl.col("closed_at") <= last)
@@ -143,7 +192,7 @@ def _frozen(interval: Interval, config: QualityConfig) -> pl.Expr:
         # Within minutes a quiet market repeats itself.
         return nothing
     run = pl.struct(PRICES).rle_id().over("symbol")
-    long = pl.len().over("symbol", run) >= config.frozen_after_bars
-    repeats = pl.int_range(pl.len()).over("symbol", run) > 0
-    reason = f"frozen: one of {config.frozen_after_bars} or more bars with the same prices"
-    return pl.when(long & repeats).then(pl.lit(reason))
+    # Counted backwards only: whether a bar stays may not depend on those after it.
+    before = pl.int_range(pl.len()).over("symbol", run)
+    reason = f"frozen: at least the bar number {config.frozen_after_bars} with the same prices"
+    return pl.when(before >= config.frozen_after_bars - 1).then(pl.lit(reason))

@@ -236,7 +236,7 @@ def _check_sessions(bars: pl.DataFrame, exchange: str, name: str, interval: Inte
         first=pl.col("closed_at").min().dt.date(), last=pl.col("closed_at").max().dt.date()
     ).row(0)
     # The bar that closes on the first day may have started earlier, or on the day before in UTC.
-    first = period_start(interval, days[0]) - timedelta(days=1)
+    first = period_start(exchange, interval, days[0]) - timedelta(days=1)
     known = bar_grid(exchange, interval, first, days[1]).select("closed_at")
     strange = bars.join(known, on="closed_at", how="anti").sort("symbol", "closed_at")
     if strange.height:

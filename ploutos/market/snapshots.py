@@ -104,8 +104,10 @@ def digest_frame(frame: pl.DataFrame) -> str:
         if column.dtype == pl.String:
             values = digest_json(column.to_list())
         else:
-            physical = column.to_physical()
-            values = digest_bytes(physical.to_numpy().tobytes())
+            values = digest_bytes(column.to_physical().to_numpy().tobytes())
+        if column.null_count():
+            # numpy shows a null as NaN, which is another value.
+            values = digest_json([values, column.is_null().arg_true().to_list()])
         columns[column.name] = [kind, values]
     return digest_json({"rows": frame.height, "columns": columns, "order": frame.columns})
 

@@ -66,16 +66,23 @@ def describe_choice(data: MarketData, universe: Universe | None, now: datetime) 
                 f"{began}: they are survivors, and results on them are biased upwards."
             ),
         }
-    biased = universe.as_of_on > began
-    consequence = (
-        f"after the first bar of {began}: symbols that left before are absent, and results are "
-        "biased upwards by survivorship."
-        if biased
-        else f"not after the first bar of {began}: the choice is free of survivorship."
-    )
+    late = universe.as_of_on > began
+    absent = sorted(set(universe.symbols) - set(data.symbols))
+    if late:
+        consequence = (
+            f"after the first bar of {began}: symbols that left before are absent, and results are "
+            "biased upwards by survivorship."
+        )
+    elif absent:
+        consequence = (
+            f"not after the first bar of {began}, but {', '.join(absent)} could not be fetched or "
+            "stopped trading and are absent: results are biased upwards by survivorship."
+        )
+    else:
+        consequence = f"not after the first bar of {began}: the choice is free of survivorship."
     return {
         "universe": universe.model_dump(mode="json", exclude={"symbols"}),
-        "survivor_biased": biased,
+        "survivor_biased": late or bool(absent),
         "survivor_bias": (
             f"The universe {universe.name!r} was chosen as of {universe.as_of_on}, {consequence}"
         ),

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ploutos.errors import RevisionError
+from ploutos.errors import RevisionError, SnapshotError, StoreError
 from ploutos.market.config import AlpacaSource, IngestConfig, YahooSource
 from ploutos.market.data import MarketData
 from ploutos.market.ingest import fetch
@@ -48,21 +48,31 @@ def update_snapshot(
             "history is then fetched anew."
         ) from error
     digest = save_snapshot(data)
-    write_json(pointer, {"snapshot": digest})
+    # A fetch that ends before what is stored is a part of it, and does not take its place.
+    if earlier is not None or not pointer.is_file():
+        write_json(pointer, {"snapshot": digest})
     return digest
 
 
 def latest_path(config: IngestConfig) -> Path:
     """Return the file that names the newest snapshot of the history this config describes."""
     source = config.source.model_dump(mode="json", exclude=NOT_IDENTITY)
-    key = digest_json({"source": source, "exchange": config.exchange})
+    # Bars that were judged by another rule are another history.
+    judged = config.quality.frozen_after_bars
+    key = digest_json({"source": source, "exchange": config.exchange, "frozen_after_bars": judged})
     return folder("latest") / f"{config.source.kind}-{key[:16]}.json"
 
 
 def _earlier(pointer: Path, config: IngestConfig) -> MarketData | None:
     if not pointer.is_file():
         return None
-    earlier = load_snapshot(read_json(pointer)["snapshot"])
+    try:
+        earlier = load_snapshot(str(read_json(pointer)["snapshot"]))
+    except (SnapshotError, StoreError, KeyError, TypeError) as error:
+        raise SnapshotError(
+            f"the newest snapshot of this config cannot be continued: {error} Put it back, or "
+            f"delete {pointer} to fetch the whole history anew, without comparing it."
+        ) from error
     end_on = getattr(config.source, "end_on", None)
     newest = earlier.bars["closed_at"].max()
     # A fetch that ends before what is stored is another history: it is not extended.

@@ -2,7 +2,9 @@
 
 Yahoo's "raw" prices, volumes and dividends are already adjusted for every later split. The prices
 as traded are rebuilt from the splits it lists, as of the day of the fetch. Every symbol must arrive
-complete; how many may fail is the config's decision, and a failure is recorded.
+complete; how many may fail is the config's decision, and a failure is recorded. Where bars of
+several sessions are wanted, the daily ones of all finished bars are delivered, to be judged first
+and then lengthened.
 """
 
 from datetime import date, time, timedelta
@@ -20,7 +22,7 @@ from ploutos.market.clock import (
 )
 from ploutos.market.config import YahooSource
 from ploutos.market.data import MACRO_SERIES, FetchTerms, MarketData, empty_quarantine
-from ploutos.market.grid import bar_grid, is_intraday, period_start
+from ploutos.market.grid import Interval, bar_grid, is_intraday, is_longer, period_start
 from ploutos.market.quality import NOT_ON_GRID, quarantine_of
 from ploutos.market.schema import PRICES, SHOWN, describe_rows, empty_bars, empty_macro
 from ploutos.market.yahoo_client import YahooHistory, YahooQuestion, fetch_history, prepare_yahoo
@@ -30,7 +32,7 @@ MACRO_SYMBOLS: dict[str, tuple[str, time]] = {
     "TNX": ("^TNX", TREASURY_RELEASED),
     "DXY": ("DX-Y.NYB", DXY_RELEASED),
 }
-# Yahoo goes on correcting a bar for some minutes after the close.
+# Yahoo goes on correcting a bar for some minutes after the close, and the last value of a series.
 SETTLED_AFTER = timedelta(minutes=30)
 
 
@@ -61,7 +63,7 @@ def fetch_yahoo(source: YahooSource, terms: FetchTerms) -> MarketData:
         reference=empty_bars(),
         missing_series=tuple(one for one in MACRO_SERIES if one not in series),
         exchange=terms.exchange,
-        interval=source.interval,
+        interval=_asked(source),
         quarantine=pl.concat([empty_quarantine(), *(aside for _, aside in bars.values())]),
         provenance={
             "origin": "Yahoo Finance through yfinance",
@@ -108,12 +110,12 @@ def _bars_of(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return a symbol's finished bars and what the exchange's schedule does not have."""
     first_on = terms.ask_from(symbol, source.start_on)
-    question = YahooQuestion(source.interval, terms.now, source.network, terms.session)
-    history = fetch_history(symbol, first_on, question)
+    begins = period_start(terms.exchange, source.interval, first_on)
+    question = YahooQuestion(_asked(source), terms.now, source.network, terms.session)
+    history = fetch_history(symbol, begins, question)
     traded = traded_prices(history.frame).with_columns(symbol=pl.lit(symbol))
-    begins = period_start(source.interval, first_on)
     traded = traded.filter(pl.col("start").cast(pl.Date) >= begins)
-    known, strange = split_by_grid(traded, terms.exchange, source.interval)
+    known, strange = split_by_grid(traded, terms.exchange, _asked(source))
     bars = known.join(finished.select("closed_at"), on="closed_at", how="semi")
     _check_complete(history, bars, source, finished.filter(_starts(begins)))
     past = strange.filter(pl.col("start") <= finished["start"][-1])
@@ -124,10 +126,9 @@ def _check_complete(
     history: YahooHistory, bars: pl.DataFrame, source: YahooSource, expected: pl.DataFrame
 ) -> None:
     if history.first_trade_on is not None:
-        listed_on = period_start(source.interval, history.first_trade_on)
         # On its first day a stock does not trade from the open.
         late = timedelta(days=1 if is_intraday(source.interval) else 0)
-        expected = expected.filter(_starts(listed_on + late))
+        expected = expected.filter(_starts(history.first_trade_on + late))
     bars = bars.filter(pl.col("close").is_not_nan())
     missing = expected.join(bars, on="closed_at", how="anti").sort("start")
     if missing.height > source.max_missing_bars:
@@ -153,7 +154,8 @@ def _macro_of(series: str, source: YahooSource, terms: FetchTerms) -> pl.DataFra
     dated = history.frame.filter(pl.col("start").is_between(first_on, last_on)).select(
         date="start", value=pl.col("close").fill_nan(None)
     )
-    known = release_series(dated, series, released).filter(pl.col("released_at") <= terms.now)
+    settled = pl.col("released_at") <= terms.now - SETTLED_AFTER
+    known = release_series(dated, series, released).filter(settled)
     if known.is_empty():
         raise SourceError(
             f"{symbol}: Yahoo has no value from {first_on} to {last_on}. "
@@ -163,11 +165,12 @@ def _macro_of(series: str, source: YahooSource, terms: FetchTerms) -> pl.DataFra
 
 
 def _finished(source: YahooSource, terms: FetchTerms) -> pl.DataFrame:
+    """List the bars to ask for: the finished ones, or the sessions of the finished longer ones."""
     settled = terms.now - SETTLED_AFTER
     last_on = settled.date() + timedelta(days=1)
     if source.end_on is not None:
         last_on = min(last_on, source.end_on)
-    first_on = period_start(source.interval, source.start_on)
+    first_on = period_start(terms.exchange, source.interval, source.start_on)
     grid = bar_grid(terms.exchange, source.interval, first_on, last_on)
     grid = grid.filter(pl.col("closed_at") <= settled, pl.col("closed_at").dt.date() <= last_on)
     if grid.is_empty():
@@ -175,4 +178,10 @@ def _finished(source: YahooSource, terms: FetchTerms) -> pl.DataFrame:
             f"there is no finished {source.interval} bar of {terms.exchange} from "
             f"{source.start_on} to {last_on}. Ask for earlier days."
         )
-    return grid
+    if not is_longer(source.interval):
+        return grid
+    return bar_grid(terms.exchange, "1d", first_on, grid["closed_at"][-1].date())
+
+
+def _asked(source: YahooSource) -> Interval:
+    return "1d" if is_longer(source.interval) else source.interval

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
 from ploutos.calendar import INSTANT
 from ploutos.errors import SourceError
 from ploutos.market.asking import ask_again
 from ploutos.market.config import NetworkTerms
-from ploutos.market.grid import Interval, is_intraday, period_start
+from ploutos.market.grid import Interval, is_intraday
 from ploutos.store import folder
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ COLUMNS = {
     "dividend": "Dividends",
     "split": "Stock Splits",
 }
+CAPITAL_GAINS = "Capital Gains"
 # What a page of HTML, a truncated answer or an unexpected shape of JSON ends in inside yfinance.
 BROKEN_ANSWER = (ValueError, KeyError, IndexError, TypeError, AttributeError)
 # How long Yahoo keeps intraday bars; source: yfinance, `PriceHistory.history`.
@@ -51,7 +53,7 @@ ONE_MINUTE_SPAN = timedelta(days=7)
 class YahooHistory:
     """What Yahoo said about one symbol.
 
-    `frame` has `start` (Date for daily and longer bars, else an instant), `open`, `high`, `low`,
+    `frame` has `start` (Date for daily bars, else an instant), `open`, `high`, `low`,
     `close`, `volume`, `dividend` (all split-adjusted) and `split` (new shares per old share, 0 =
     none), ascending; a row without prices is an event between bars. `first_trade_on` is the first
     day that Yahoo has at all.
@@ -64,7 +66,12 @@ class YahooHistory:
 
 @dataclass(frozen=True)
 class YahooQuestion:
-    """How a symbol's history is asked for: which bars, as of when, and how patiently."""
+    """How a symbol's history is asked for: which bars, as of when, and how patiently.
+
+    Never bars of more than a day: those of 5d and 3mo begin at Yahoo where the question or the
+    present month does, and in all of them its adjustments are unreliable.
+    Source: yfinance, `PriceHistory.history` and `_resample`.
+    """
 
     interval: Interval
     now: datetime
@@ -93,7 +100,7 @@ def fetch_history(symbol: str, first_on: date, question: YahooQuestion) -> Yahoo
     from yfinance.data import YfData  # noqa: PLC0415  (as above)
     from yfinance.exceptions import YFDataException, YFRateLimitError  # noqa: PLC0415
 
-    first_on = _check_kept(symbol, first_on, question)
+    _check_kept(symbol, first_on, question)
     return ask_again(
         lambda: _fetch_spans(symbol, first_on, question),
         symbol,
@@ -104,18 +111,16 @@ def fetch_history(symbol: str, first_on: date, question: YahooQuestion) -> Yahoo
     )
 
 
-def _check_kept(symbol: str, first_on: date, question: YahooQuestion) -> date:
+def _check_kept(symbol: str, first_on: date, question: YahooQuestion) -> None:
     kept = KEPT_DAYS.get(question.interval)
     if kept is None:
-        # Asked from the middle of a week or month, Yahoo would answer with a part of it.
-        return period_start(question.interval, first_on)
+        return
     earliest = (question.now - timedelta(days=kept - 1)).date()
     if first_on < earliest:
         raise SourceError(
             f"{symbol}: Yahoo keeps {question.interval} bars for {kept} days; expected a first day "
             f"from {earliest} on, received {first_on}. Begin later, or take a longer interval."
         )
-    return first_on
 
 
 def _fetch_spans(symbol: str, first_on: date, question: YahooQuestion) -> YahooHistory:
@@ -180,12 +185,17 @@ def _fetch_span(
 
 def _to_polars(raw: "pandas.DataFrame", interval: Interval) -> pl.DataFrame:
     values = {name: raw[column].to_numpy(dtype=float) for name, column in COLUMNS.items()}
+    if CAPITAL_GAINS in raw.columns:
+        # Of a fund. Yahoo has begun to add them to the dividend as well: one that is not smaller
+        # may hold them, and cash is rather left out than counted twice.
+        gains = raw[CAPITAL_GAINS].to_numpy(dtype=float)
+        dividend = values["dividend"]
+        values["dividend"] = np.where(dividend < gains, dividend + gains, dividend)
     if is_intraday(interval):
         # Whole seconds since 1970; every stamp carries the exchange's zone.
         seconds = [int(stamp.timestamp()) for stamp in raw.index]
         start = (pl.Series("start", seconds, pl.Int64) * 1_000_000_000).cast(INSTANT)
     else:
         # The index is midnight in the exchange's own zone: its date is the session.
-        days = pl.Series("start", [stamp.date() for stamp in raw.index], pl.Date)
-        start = days if interval == "1d" else days.dt.truncate("1w" if interval == "1wk" else "1mo")
+        start = pl.Series("start", [stamp.date() for stamp in raw.index], pl.Date)
     return pl.DataFrame({"start": start, **values}).sort("start")

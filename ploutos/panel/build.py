@@ -23,10 +23,10 @@ from ploutos.features import (
 from ploutos.features.bases import carry_actions
 from ploutos.features.engine import adjusted_closes
 from ploutos.market import MarketData
+from ploutos.market.ended import MAX_SILENT_BARS, ended_symbols
 from ploutos.panel.file import save_panel
 from ploutos.panel.model import PRICE_FIELDS, Panel, PanelMeta, PanelRef
 
-MAX_SILENT_BARS = 10
 # Calendar codes of the exchanges whose next open follows 19:05 New York time.
 DECIDABLE_EXCHANGES = frozenset({"XNYS", "NYSE", "XNAS", "NASDAQ", "AMEX", "BATS", "ARCX"})
 
@@ -73,7 +73,7 @@ def align(data: MarketData, config: FeatureConfig, snapshot: str = "") -> Panel:
             f"panel '{data.name}': {len(closed_at)} bars, but the longest warm-up is {warm_up}; "
             "at least one bar more is needed. Fetch a longer history or choose fewer families."
         )
-    _check_still_trading(data, bars, closed_at)
+    _check_still_trading(data, bars)
     decided_at = decision_times(closed_at)
     cells = _cells(bars, symbols, closed_at)
     macro = compute_macro_features(data.macro, decided_at, config)
@@ -112,17 +112,13 @@ def _check_daily(data: MarketData) -> None:
         )
 
 
-def _check_still_trading(
-    data: MarketData, bars: pl.DataFrame, closed_at: NDArray[np.int64]
-) -> None:
+def _check_still_trading(data: MarketData, bars: pl.DataFrame) -> None:
     """Refuse a symbol that ended: held for ever at its last price, it would flatter every curve."""
-    allowed = int(closed_at[-min(len(closed_at), MAX_SILENT_BARS + 1)])
-    last = bars.group_by("symbol").agg(pl.col("closed_at").max()).sort("symbol")
-    ended = last.filter(_nanoseconds(last) < allowed)
-    if not ended.is_empty():
+    ended = ended_symbols(bars)
+    if ended:
         raise PanelError(
             f"panel '{data.name}': expected every symbol to trade until the end, but the last bar "
-            f"of {ended['symbol'].to_list()} is more than {MAX_SILENT_BARS} bars before it. "
+            f"of {list(ended)} is more than {MAX_SILENT_BARS} bars before it. "
             "Delistings are not modelled: leave the symbol out, or end the data with it."
         )
 

@@ -1,4 +1,4 @@
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -46,7 +46,8 @@ def test_csv_and_parquet_files_give_the_same_bars(tmp_path: Path):
 
 def test_splits_and_dividends_are_read_and_other_columns_named(tmp_path: Path):
     header = " Date,Open,High,Low,Close,Volume,Split_Ratio,cash_dividend,note"
-    rows = [f"{row},{more}" for row, more in zip(ROWS, ["1,0,a", "2,0,b", "1,0.25,c"], strict=True)]
+    before = "2012-11-21,20,24,18,22,500"
+    rows = [f"{before},1,0,a", f"{ROWS[1]},2,0,b", f"{ROWS[2]},1,0.25,c"]
     write(tmp_path, "AAA.csv", header, *rows)
     data = load(tmp_path)
     assert data.bars["split_ratio"].to_list() == [1.0, 2.0, 1.0]
@@ -78,6 +79,28 @@ def test_macro_instants_are_taken_as_they_are(tmp_path: Path):
     data = load(tmp_path)
     assert data.macro.rows() == [("DXY", datetime(2012, 11, 21, 22, tzinfo=UTC), 80.9)]
     assert data.missing_series == ("VIX", "TNX")
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["2012-11-21T22:00:00Z", "2012-11-21 22:00:00+00:00", "2012-11-21T17:00:00.000-05:00"],
+)
+def test_an_instant_is_read_as_iso_8601_and_as_pandas_write_it(tmp_path: Path, written: str):
+    write(tmp_path, "AAA.csv", HEADER, *ROWS)
+    write(tmp_path, "macro.csv", "series,released_at,value", f"DXY,{written},80.9")
+    assert load(tmp_path).macro["released_at"].to_list() == [datetime(2012, 11, 21, 22, tzinfo=UTC)]
+
+
+def test_a_session_that_is_not_over_is_refused_with_its_close(tmp_path: Path):
+    write(tmp_path, "AAA.csv", HEADER, *ROWS)
+    config = IngestConfig(source=FilesSource(folder=tmp_path))
+    closed_at = datetime(2012, 11, 26, 21, tzinfo=UTC)
+    assert fetch(config, now=closed_at).provenance["as_of"] == "2012-11-26"
+    with pytest.raises(DataError, match=r"not after the present .* AAA 2012-11-26 21:00:00\+00:00"):
+        fetch(config, now=closed_at - timedelta(seconds=1))
+    write(tmp_path, "macro.csv", "series,date,value", "TNX,2012-11-26,1.66")
+    with pytest.raises(DataError, match=r"TNX 2012-11-26 23:00:00\+00:00"):
+        fetch(config, now=closed_at)
 
 
 def test_a_folder_that_does_not_exist_is_refused(tmp_path: Path):

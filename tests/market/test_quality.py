@@ -4,6 +4,8 @@ from datetime import UTC, date, datetime
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ploutos.calendar import closes
 from ploutos.errors import DataError
@@ -87,7 +89,7 @@ def test_the_split_and_dividend_of_a_bar_set_aside_move_to_the_next_one():
     assert good["split_ratio"].product() == 6.0
 
 
-def test_a_frozen_feed_is_set_aside_from_its_second_bar_on():
+def test_a_frozen_feed_is_set_aside_from_its_fifth_bar_on():
     frozen = bars(
         **{
             name: [bars()[name][min(n, 3)] for n in range(len(SESSIONS))]
@@ -95,13 +97,34 @@ def test_a_frozen_feed_is_set_aside_from_its_second_bar_on():
         }
     )
     good, aside = set_aside(frozen, "1d", STRICT)
-    assert good["closed_at"].to_list() == SESSIONS[:4]
-    assert aside.height == 5
-    assert set(aside["reason"]) == {"frozen: one of 5 or more bars with the same prices"}
+    # The first three bars move; of the six that are the same, four stay.
+    assert good["closed_at"].to_list() == SESSIONS[:7]
+    assert aside.height == 2
+    assert set(aside["reason"]) == {"frozen: at least the bar number 5 with the same prices"}
     # Six in a row are there; asked for seven, nothing is frozen.
     assert set_aside(frozen, "1d", QualityConfig(frozen_after_bars=7))[0].equals(frozen)
     # Within minutes, standing still is no fault.
     assert set_aside(frozen, "5m", STRICT)[1].is_empty()
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    prices=st.lists(st.sampled_from([11.0, 12.0, math.nan, -1.0]), min_size=9, max_size=9),
+    volumes=st.lists(st.sampled_from([0.0, 5.0, 5.0]), min_size=9, max_size=9),
+    cut=st.integers(1, 9),
+)
+def test_what_comes_later_sets_no_earlier_bar_aside(
+    prices: list[float], volumes: list[float], cut: int
+):
+    flat = dict.fromkeys(("open", "high", "low", "close"), prices)
+    dividends = [0.1 * n for n in range(9)]
+    whole = bars(**flat, volume=volumes, cash_dividend=dividends)
+    config = QualityConfig(frozen_after_bars=3)
+    good, aside = set_aside(whole, "1d", config)
+    past, past_aside = set_aside(whole[:cut], "1d", config)
+    assert past.equals(good.filter(pl.col("closed_at") <= SESSIONS[cut - 1]))
+    assert past_aside.height + past.height == cut
+    assert past_aside["stamp"].to_list() == aside["stamp"].to_list()[: past_aside.height]
 
 
 def test_too_large_a_share_is_refused_with_rows_and_reasons():

@@ -1,3 +1,4 @@
+import math
 from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
@@ -105,6 +106,49 @@ def test_a_history_that_was_adjusted_for_a_dividend_is_explained():
     assert "dividends" in notes[0]
 
 
+def adjusted_close(bars: pl.DataFrame) -> pl.Series:
+    """The factors of the adjusted close, bar by bar in the words of its definition."""
+    factors: list[float] = []
+    for bar in range(bars.height):
+        factor = 1.0
+        for later in range(bar + 1, bars.height):
+            paid = bars["cash_dividend"][later] * bars["split_ratio"][later]
+            factor *= 1 - paid / bars["close"][later - 1]
+        factors.append(factor)
+    return pl.Series(factors)
+
+
+def test_dividends_after_days_that_were_never_stored_are_explained_too():
+    closing = [400.0, 404.0, 408.0, 407.0, 101.0, 103.0, 104.0]
+    events = {
+        "split_ratio": [1.0] * 4 + [4.0] + [1.0] * 2,
+        "cash_dividend": [0.0, 1.0, 0.0, 2.0, 0.5, 0.0, 0.75],
+    }
+    true = bars(closing, **events)
+    new = true.with_columns(pl.col(name) * adjusted_close(true) for name in PRICES)
+    merged, notes = merge_bars(true[:3], new, 0.0)
+    assert merged[:3].equals(true[:3])
+    assert merged["close"].to_list() == pytest.approx(closing)
+    assert len(notes) == 1
+    # With the splits divided out as well, as in an adjusted history that is sold as traded.
+    later = pl.Series([0.25] * 4 + [1.0] * 3)
+    merged, _ = merge_bars(true[:3], scaled(new, later, 1 / later), 0.0)
+    assert merged["close"].to_list() == pytest.approx(closing)
+    assert merged["cash_dividend"].to_list() == pytest.approx(events["cash_dividend"])
+
+
+@pytest.mark.parametrize("factor", [3.0, 1 / 3])
+def test_a_stored_split_does_not_hide_a_new_one_that_is_not_applied_or_applied_twice(factor: float):
+    # The split 2:1 on the second day is stored; the one of 3:1 on the last is new.
+    closing = [400.0, 200.0, 204.0, 206.0, 69.0]
+    true = bars(closing, split_ratio=[1.0, 2.0, 1.0, 1.0, 3.0])
+    wrong = pl.Series([factor] * 4 + [1.0])
+    merged, notes = merge_bars(true[:3], scaled(true, wrong, 1 / wrong), 0.0)
+    assert merged[:3].equals(true[:3])
+    assert merged["close"].to_list() == pytest.approx(closing)
+    assert "splits" in notes[0]
+
+
 def test_a_factor_that_is_no_known_split_is_refused():
     old = bars([400.0, 404.0, 408.0])
     new = bars([400.0, 404.0, 408.0, 205.0], split_ratio=[1.0, 1.0, 1.0, 2.0])
@@ -149,7 +193,7 @@ def test_a_dividend_that_disappears_is_refused():
 def test_a_volume_may_be_corrected_as_far_as_the_config_allows():
     old = bars([10.0, 11.0])
     new = old.with_columns(pl.col("volume") * 1.04)
-    with pytest.raises(RevisionError, match="volume"):
+    with pytest.raises(RevisionError, match=r"volume: old .* with max_volume_revision\."):
         merge_bars(old, new, 0.0)
     merged, _ = merge_bars(old, new, 0.05)
     assert merged.equals(old)
@@ -177,9 +221,49 @@ def test_putting_a_split_into_the_history_never_changes_what_is_stored(
 def test_macro_values_are_appended_and_compared():
     old = macro()
     later = macro(released_at=[moment + timedelta(days=7) for moment in old["released_at"]])
-    assert merge_macro(old, pl.concat([old[1:], later])).equals(pl.concat([old, later]))
+    merged, notes = merge_macro(old, pl.concat([old[1:], later]))
+    assert merged.equals(pl.concat([old, later]))
+    assert notes == []
     with pytest.raises(RevisionError, match=r"VIX 2013-03-01.* old 15.4, new 15.6"):
         merge_macro(old, macro(value=[15.5, 15.6, 14.0]))
+
+
+def test_a_macro_value_that_arrives_after_its_successor_is_noted():
+    whole = macro()
+    merged, notes = merge_macro(whole[[0, 2]], whole)
+    assert merged.equals(whole)
+    assert notes == ["VIX: 1 values arrived late, the first of 2013-03-01 21:00:00+00:00"]
+
+
+@pytest.mark.parametrize("value", [None, math.nan])
+def test_a_value_that_is_not_there_any_more_is_refused(value: float | None):
+    old = bars([10.0, 11.0, 12.0])
+    gone = pl.when(pl.col("closed_at") == SESSIONS[1]).then(pl.lit(value)).otherwise("close")
+    with pytest.raises(RevisionError, match=rf"AAA {SESSIONS[1]:%F} .* close: old 11.0, new"):
+        merge_bars(old, old.with_columns(close=gone), 0.0)
+
+
+@pytest.mark.parametrize("price", [12.0, 1500.0, 20_000.0])
+def test_a_cent_is_never_taken_for_rounding(price: float):
+    old = bars([price, price, price])
+    moved = old.with_columns(close=pl.lit(price + 0.01))
+    with pytest.raises(RevisionError, match="close"):
+        merge_bars(old, moved, 0.0)
+    # Single precision, in which Yahoo rounds, is no change even of a very high price.
+    single = pl.col("close").cast(pl.Float32).cast(pl.Float64)
+    high = bars([642_871.37, 642_911.83])
+    merged, _ = merge_bars(high, high.with_columns(close=single), 0.0)
+    assert merged.equals(high)
+
+
+def test_bars_that_the_source_lacks_now_or_delivers_late_are_noted():
+    whole = bars([10.0, 11.0, 12.0, 13.0])
+    merged, notes = merge_bars(whole[[0, 1, 3]], whole[[0, 2, 3]], 0.0)
+    assert merged.equals(whole)
+    assert notes == [
+        f"AAA: 1 bars are not delivered any more and stay as stored, the first of {SESSIONS[1]}",
+        f"AAA: 1 bars arrived after their successors, the first of {SESSIONS[2]}",
+    ]
 
 
 def test_many_changes_are_counted_and_twenty_shown():

@@ -10,6 +10,7 @@ import pytest
 
 from ploutos.errors import SnapshotError, StoreError
 from ploutos.market import MarketData, load_snapshot, save_snapshot
+from ploutos.market.data import QUARANTINE_TYPES
 from ploutos.market.schema import empty_bars
 from tests.market.frames import bars, macro
 
@@ -86,6 +87,18 @@ def test_saving_again_returns_the_same_digest_and_leaves_the_files_alone(
 )
 def test_any_other_content_has_another_digest(home: Path, data: MarketData, change: dict):
     assert save_snapshot(replace(data, **change)) != save_snapshot(data)
+
+
+def test_a_missing_value_and_nan_have_different_digests(home: Path, data: MarketData):
+    row = {"symbol": "AAA", "stamp": "x", "reason": "y"}
+    asides = [
+        pl.DataFrame([row | {"close": close}], schema=QUARANTINE_TYPES)
+        for close in (None, float("nan"))
+    ]
+    digests = [save_snapshot(replace(data, quarantine=aside)) for aside in asides]
+    assert digests[0] != digests[1]
+    for digest, aside in zip(digests, asides, strict=True):
+        assert load_snapshot(digest).quarantine.equals(aside, null_equal=True)
 
 
 def test_the_digest_is_that_of_the_values_not_of_how_polars_holds_them(

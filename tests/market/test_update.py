@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -5,11 +6,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from ploutos.errors import RevisionError, SourceError
+from ploutos.errors import DataError, RevisionError, SnapshotError, SourceError
 from ploutos.features import FeatureConfig, compute_features
 from ploutos.market import IngestConfig, MarketData, load_snapshot, update_snapshot
-from ploutos.market.config import NetworkTerms, YahooSource
+from ploutos.market.config import NetworkTerms, QualityConfig, YahooSource
 from ploutos.market.update import latest_path
+from ploutos.store import read_json
 from tests.market.yahoo_server import Listed, YahooServer, opens_at, running, weekdays
 
 FIRST = date(2020, 8, 3)
@@ -49,9 +51,15 @@ def days_pass(server: YahooServer) -> None:
 
 
 def config(**values) -> IngestConfig:
+    share = values.pop("max_quarantined_share", 0.01)
+    overlap = values.pop("overlap_bars", 5)
     known = {"symbols": ("AAPL", "MSFT"), "start_on": FIRST, "macro": ("VIX",)} | values
     network = NetworkTerms(attempts=1)
-    return IngestConfig(source=YahooSource.model_validate(known | {"network": network}))
+    return IngestConfig(
+        source=YahooSource.model_validate(known | {"network": network}),
+        quality=QualityConfig(max_quarantined_share=share),
+        overlap_bars=overlap,
+    )
 
 
 def update(server: YahooServer, now: datetime, **values) -> MarketData:
@@ -149,6 +157,81 @@ def test_an_unexplained_change_is_refused_and_the_snapshot_stays(yahoo: YahooSer
     # What the message advises: without the pointer the history is fetched anew.
     pointer.unlink()
     assert own(update(yahoo, AFTER), "MSFT")["close"][KNOWN - 2] == 1.003 * (row[3] or 0)
+
+
+@pytest.mark.parametrize("column", ["high", "volume"])
+def test_a_stored_bar_that_the_source_spoils_is_refused_not_set_aside(
+    yahoo: YahooServer, column: str
+):
+    update(yahoo, BEFORE)
+    days_pass(yahoo)
+    day = DAYS[KNOWN - 2]
+    opened, high, low, closed, volume = yahoo.listed["MSFT"].rows[day]
+    spoiled = {"high": (opened, low, low, closed, volume), "volume": (opened, high, low, closed, 0)}
+    yahoo.listed["MSFT"].rows[day] = spoiled[column]
+    with pytest.raises(RevisionError, match=rf"MSFT {day} .* old .*, new "):
+        update(yahoo, AFTER, max_quarantined_share=1.0)
+
+
+def test_the_share_of_bars_set_aside_is_that_of_the_whole_history(yahoo: YahooServer):
+    update(yahoo, BEFORE, max_quarantined_share=0.05)
+    days_pass(yahoo)
+    row = yahoo.listed["MSFT"].rows[DAYS[-3]]
+    yahoo.listed["MSFT"].rows[DAYS[-3]] = (*row[:4], 0)
+    # One of thirty bars, though one of the fifteen of the second answer.
+    data = update(yahoo, AFTER, max_quarantined_share=0.05)
+    assert own(data, "MSFT").height == len(DAYS) - 1
+    with pytest.raises(DataError, match=f"MSFT {DAYS[-3]}.* no volume"):
+        update(yahoo, AFTER, max_quarantined_share=0.03)
+
+
+def test_the_dividend_of_a_bar_set_aside_stays_where_it_went(yahoo: YahooServer):
+    # Zero volume on the sixth bar from the end; its dividend moves to the fifth, which is the
+    # first of the five that the next fetch would ask for.
+    day = DAYS[KNOWN - 6]
+    listed = yahoo.listed["MSFT"]
+    listed.rows[day] = (*listed.rows[day][:4], 0)
+    listed.dividends = {day: 0.5}
+    first = update(yahoo, BEFORE, max_quarantined_share=0.05)
+    assert own(first, "MSFT")["cash_dividend"][KNOWN - 6] == 0.5
+    days_pass(yahoo)
+    listed.rows[day] = (*listed.rows[day][:4], 0)
+    second = update(yahoo, AFTER, max_quarantined_share=0.05)
+    assert own(second, "MSFT")[: KNOWN - 1].equals(own(first, "MSFT"))
+    assert own(second, "MSFT")["cash_dividend"].sum() == 0.5
+
+
+def test_a_feed_that_stays_frozen_is_recognised_by_the_next_fetch(
+    yahoo: YahooServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    # From the third bar before the first fetch ends on, nothing moves any more.
+    frozen = rows(210.0, DAYS)[DAYS[KNOWN - 3]]
+    still = dict.fromkeys(DAYS[KNOWN - 3 :], frozen)
+    yahoo.listed["MSFT"].rows |= dict.fromkeys(DAYS[KNOWN - 3 : KNOWN], frozen)
+    assert own(update(yahoo, BEFORE, overlap_bars=1), "MSFT").height == KNOWN
+    days_pass(yahoo)
+    yahoo.listed["MSFT"].rows |= still
+    second = update(yahoo, AFTER, overlap_bars=1, max_quarantined_share=1.0)
+    assert own(second, "MSFT").height == KNOWN + 1
+    monkeypatch.setenv("PLOUTOS_HOME", str(tmp_path / "other"))
+    assert update(yahoo, AFTER, max_quarantined_share=1.0).bars.equals(second.bars)
+
+
+def test_a_fetch_that_ends_earlier_does_not_take_the_place_of_what_is_stored(yahoo: YahooServer):
+    days_pass(yahoo)
+    whole = update_snapshot(config(), yahoo.session(), AFTER)
+    assert own(update(yahoo, AFTER, end_on=DAYS[9]), "MSFT").height == 10
+    assert read_json(latest_path(config())) == {"snapshot": whole}
+
+
+def test_a_lost_snapshot_is_refused_with_the_file_that_names_it(yahoo: YahooServer, home: Path):
+    digest = update_snapshot(config(), yahoo.session(), BEFORE)
+    shutil.rmtree(home / "snapshots" / digest)
+    pointer = latest_path(config())
+    with pytest.raises(SnapshotError, match=f"there is no snapshot .* delete {pointer}"):
+        update(yahoo, BEFORE)
+    pointer.unlink()
+    assert update_snapshot(config(), yahoo.session(), BEFORE) == digest
 
 
 def test_a_changed_macro_value_is_refused(yahoo: YahooServer):

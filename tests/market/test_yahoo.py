@@ -13,7 +13,15 @@ from ploutos.errors import SourceError
 from ploutos.market import DataFetcher, IngestConfig, MarketData, fetch
 from ploutos.market.config import NetworkTerms, YahooSource
 from ploutos.market.yahoo import traded_prices
-from tests.market.yahoo_server import Answer, Listed, YahooServer, running, weekdays
+from tests.market.yahoo_server import (
+    Answer,
+    Listed,
+    LoopbackCurlSession,
+    LoopbackSession,
+    YahooServer,
+    running,
+    weekdays,
+)
 
 FIRST = date(2020, 8, 3)
 DAYS = weekdays(FIRST, 25)  # to 2020-09-04; no holiday in between
@@ -141,6 +149,13 @@ def test_a_partial_last_bar_is_left_out(yahoo: YahooServer, now: datetime, last:
     assert data.macro["released_at"].max() <= now
 
 
+def test_a_macro_value_that_is_not_settled_is_left_out(yahoo: YahooServer):
+    # The VIX is released at 16:15 New York; a quarter of an hour later Yahoo may still change it.
+    for minute, last in ((44, date(2020, 9, 3)), (45, date(2020, 9, 4))):
+        data = load(yahoo, now=datetime(2020, 9, 4, 20, minute, tzinfo=UTC), macro=("VIX",))
+        assert data.macro["released_at"].max().date() == last
+
+
 @pytest.mark.parametrize(
     "answer", [HTML, TOO_MANY, TRUNCATED], ids=["HTML", "rate limit", "truncated"]
 )
@@ -260,6 +275,33 @@ def test_without_a_network_the_failure_is_a_source_error(home: Path):
     source = YahooSource(symbols=("AAPL",), start_on=FIRST, network=network)
     with pytest.raises(SourceError, match="AAPL: 2 attempts failed"):
         DataFetcher(IngestConfig(source=source), session=session).fetch_ohlcv()
+
+
+def test_capital_gains_of_a_fund_are_paid_once(yahoo: YahooServer):
+    # Alone; less than the dividend, which may hold it already; more than it, which cannot.
+    yahoo.listed["VTI"] = Listed(
+        flat(DAYS),
+        dividends={DAYS[5]: 0.5, DAYS[7]: 0.1},
+        capital_gains={DAYS[3]: 0.3, DAYS[5]: 0.2, DAYS[7]: 0.4},
+    )
+    paid = column(load(yahoo, symbols=("VTI",)), "VTI", "cash_dividend")
+    assert {day: one for day, one in paid.items() if one} == pytest.approx(
+        {DAYS[3]: 0.3, DAYS[5]: 0.5, DAYS[7]: 0.5}
+    )
+
+
+@pytest.mark.parametrize("session", [LoopbackSession, LoopbackCurlSession])
+def test_both_clients_deliver_and_fail_alike(yahoo: YahooServer, session: type):
+    network = NetworkTerms(attempts=2, backoff_s=0.01, timeout_s=0.25)
+    source = YahooSource(symbols=("MSFT",), start_on=FIRST, macro=(), network=network)
+    config = IngestConfig(source=source)
+    yahoo.first_answers["MSFT"] = [TOO_MANY]
+    assert fetch(config, session(yahoo.url), NOW).bars.height == 25
+    for trouble in ("short", "slow"):
+        yahoo.claim_more_bytes = 100 if trouble == "short" else 0
+        yahoo.delay_s = 0.4 if trouble == "slow" else 0.0
+        with pytest.raises(SourceError, match="MSFT: 2 attempts failed"):
+            fetch(config, session(yahoo.url), NOW)
 
 
 def test_a_slow_answer_is_given_up_and_asked_again(yahoo: YahooServer):

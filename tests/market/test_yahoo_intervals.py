@@ -2,13 +2,23 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 
 from ploutos.errors import SourceError
-from ploutos.market import IngestConfig, MarketData, fetch
+from ploutos.market import IngestConfig, MarketData, fetch, load_snapshot, update_snapshot
 from ploutos.market.config import YahooSource
-from tests.market.yahoo_server import Listed, YahooServer, opens_at, running, trading_period
+from ploutos.market.quality import survey
+from tests.market.yahoo_server import (
+    Listed,
+    YahooServer,
+    opens_at,
+    running,
+    trading_period,
+    weekdays,
+)
 
 # The week of Thanksgiving 2020: no session on Thursday 26th, and 27th closes at 13:00.
 DAYS = (date(2020, 11, 23), date(2020, 11, 24), date(2020, 11, 25), date(2020, 11, 27))
@@ -118,30 +128,101 @@ def test_one_minute_bars_are_asked_for_week_by_week(yahoo: YahooServer):
     assert all(last - first <= 8 * 86400 for first, last in asked[:-1])
 
 
-def midnight(day: date) -> int:
-    return opens_at(day) - 9 * 3600 - 1800
+# All sessions of autumn 2020, as the exchange published them.
+HOLIDAYS = (date(2020, 9, 7), date(2020, 11, 26), date(2020, 12, 25))
+AUTUMN = weekdays(date(2020, 8, 31), 85, holidays=HOLIDAYS)
 
 
-def test_weeks_and_months_end_with_their_last_session(yahoo: YahooServer):
-    mondays = [date(2020, 11, 9), date(2020, 11, 16), date(2020, 11, 23), date(2020, 11, 30)]
-    rows = [(10.0 + n, 12.0 + n, 9.0 + n, 11.0 + n, 100) for n in range(4)]
-    listed = yahoo.listed["MSFT"]
-    listed.others["1wk"] = dict(zip(map(midnight, mondays), rows, strict=True))
-    months = [date(2020, 10, 1), date(2020, 11, 1)]
-    listed.others["1mo"] = dict(zip(map(midnight, months), rows[:2], strict=True))
-    # Asked from a Wednesday on, the week is fetched from its Monday; the last one is not over.
-    weekly = load(yahoo, "1wk", start_on=date(2020, 11, 11), now=datetime(2020, 12, 2, tzinfo=UTC))
-    assert weekly.bars["closed_at"].to_list() == [
-        datetime(2020, 11, 13, 21, tzinfo=UTC),
-        datetime(2020, 11, 20, 21, tzinfo=UTC),
-        datetime(2020, 11, 27, 18, tzinfo=UTC),
-    ]
-    assert weekly.bars["open"].to_list() == [10.0, 11.0, 12.0]
-    monthly = load(yahoo, "1mo", start_on=date(2020, 10, 5), now=datetime(2020, 12, 2, tzinfo=UTC))
-    assert monthly.bars["closed_at"].to_list() == [
-        datetime(2020, 10, 30, 20, tzinfo=UTC),
-        datetime(2020, 11, 30, 21, tzinfo=UTC),
-    ]
+def autumn_rows() -> dict[date, tuple[float | None, ...]]:
+    return {
+        day: (50.0 + n, 53.0 + n + n % 3, 49.0 + n - n % 2, 51.0 + n, 1000.0 + n)
+        for n, day in enumerate(AUTUMN)
+    }
+
+
+def by_pandas(rule: str) -> pd.DataFrame:
+    """The same rows, joined by another library."""
+    names = ["open", "high", "low", "close", "volume"]
+    daily = pd.DataFrame.from_dict(autumn_rows(), orient="index", columns=names)
+    daily.index = pd.to_datetime(daily.index)
+    how = {"open": "first", "high": "max", "low": "min", "close": "last", "volume": "sum"}
+    return daily.resample(rule, label="left", closed="left").agg(how)
+
+
+@pytest.mark.parametrize(
+    ("interval", "first_on", "now", "joined", "last"),
+    [
+        ("1wk", date(2020, 11, 11), date(2020, 12, 3), ("W-MON", "2020-11-09"), (11, 27, 18)),
+        ("1mo", date(2020, 9, 5), date(2020, 12, 2), ("MS", "2020-09-01"), (11, 30, 21)),
+        ("3mo", date(2020, 9, 15), date(2020, 12, 31), ("QS", "2020-07-01"), (9, 30, 20)),
+    ],
+)
+def test_longer_bars_are_those_that_pandas_makes_of_the_daily_ones(
+    yahoo: YahooServer,
+    interval: str,
+    first_on: date,
+    now: date,
+    joined: tuple[str, str],
+    last: tuple[int, int, int],
+):
+    # The symbol is first traded inside the quarter, of which the bar then holds a part.
+    yahoo.listed["MSFT"] = Listed(autumn_rows())
+    midnight = datetime(now.year, now.month, now.day, tzinfo=UTC)
+    data = load(yahoo, interval, midnight, start_on=first_on)
+    rule, starts = joined
+    expected = by_pandas(rule)[starts:][: data.bars.height]
+    names = ("open", "high", "low", "close", "volume")
+    assert data.bars.select(names).rows() == list(expected.itertuples(index=False, name=None))
+    # Stamped by the close of the last session, the half day after Thanksgiving included.
+    assert data.bars["closed_at"][-1] == datetime(2020, *last, tzinfo=UTC)
+    assert data.interval == interval
+    assert {query["interval"] for query in yahoo.histories_of("MSFT")} == {"1d"}
+
+
+def test_bars_of_five_sessions_do_not_depend_on_the_first_day_asked_for(yahoo: YahooServer):
+    yahoo.listed["MSFT"] = Listed(autumn_rows(), first_trade=date(1986, 3, 13))
+    now = datetime(2020, 12, 31, tzinfo=UTC)
+    whole = load(yahoo, "5d", now, start_on=AUTUMN[10]).bars
+    later = load(yahoo, "5d", now, start_on=AUTUMN[33]).bars
+    assert 3 < later.height < whole.height
+    assert later.equals(whole.tail(later.height))
+    ends = [AUTUMN.index(moment.date()) for moment in whole["closed_at"]]
+    assert set(np.diff(ends)) == {5}
+    rows = autumn_rows()
+    for end, bar in zip(ends, whole.iter_rows(named=True), strict=True):
+        five = [rows[day] for day in AUTUMN[end - 4 : end + 1]]
+        assert (bar["open"], bar["close"]) == (five[0][0], five[-1][3])
+        assert bar["high"] == max(row[1] for row in five)
+        assert bar["volume"] == sum(row[4] for row in five)
+
+
+def test_a_missing_day_inside_a_longer_bar_is_refused_with_its_date(yahoo: YahooServer):
+    rows = autumn_rows()
+    del rows[date(2020, 11, 24)]
+    yahoo.listed["MSFT"] = Listed(rows, first_trade=date(1986, 3, 13))
+    now = datetime(2020, 12, 2, tzinfo=UTC)
+    with pytest.raises(SourceError, match="missing are 2020-11-24"):
+        load(yahoo, "1wk", now)
+    (bar,) = load(yahoo, "1wk", now, max_missing_bars=1).bars.to_dicts()
+    assert bar["closed_at"] == datetime(2020, 11, 27, 18, tzinfo=UTC)
+    assert bar["close"] == rows[date(2020, 11, 27)][3]
+
+
+def test_weekly_bars_are_continued_week_by_week(yahoo: YahooServer):
+    yahoo.listed["MSFT"] = Listed(autumn_rows(), first_trade=date(1986, 3, 13))
+    source = YahooSource(symbols=("MSFT",), start_on=date(2020, 9, 14), interval="1wk", macro=())
+    config = IngestConfig(source=source)
+    first, second = (
+        load_snapshot(
+            update_snapshot(config, yahoo.session(), datetime(2020, month, 9, tzinfo=UTC))
+        )
+        for month in (11, 12)
+    )
+    assert second.bars[: first.bars.height].equals(first.bars)
+    assert second.bars.height == first.bars.height + 4
+    asked = int(yahoo.histories_of("MSFT")[1]["period1"])
+    assert datetime.fromtimestamp(asked, UTC).date() == date(2020, 10, 5)
+    assert survey(second)["missing"].to_list() == [0]
 
 
 def test_a_split_counts_from_the_first_bar_of_its_day(yahoo: YahooServer):

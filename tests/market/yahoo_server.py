@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo
 
+import curl_cffi.requests
 import requests
 
 NEW_YORK = ZoneInfo("America/New_York")
@@ -41,6 +42,8 @@ class Listed:
     rows: dict[date, tuple[float | None, ...]]
     dividends: dict[date, float] = field(default_factory=dict)
     splits: dict[date, float] = field(default_factory=dict)
+    # Only a fund has them.
+    capital_gains: dict[date, float] = field(default_factory=dict)
     renamed_to: str | None = None
     first_trade: date | None = None
     # Bars of other lengths than a day: by interval, by the start in seconds since 1970.
@@ -61,7 +64,7 @@ class Listed:
         meta = {
             "symbol": self.renamed_to or symbol,
             "currency": "USD",
-            "instrumentType": "EQUITY",
+            "instrumentType": "ETF" if self.capital_gains else "EQUITY",
             "exchangeTimezoneName": "America/New_York",
             "firstTradeDate": opens_at(self.first_trade or min(self.rows)),
             "priceHint": 2,
@@ -69,11 +72,16 @@ class Listed:
         }
         if self.trading_periods:
             meta["tradingPeriods"] = [self.trading_periods]
-        events = {
-            "dividends": {
-                str(opens_at(day)): {"amount": amount, "date": opens_at(day)}
-                for day, amount in self.dividends.items()
-                if first <= opens_at(day) < last
+        paid = {"dividends": self.dividends, "capitalGains": self.capital_gains}
+        events: dict[str, Any] = {
+            **{
+                kind: {
+                    str(opens_at(day)): {"amount": amount, "date": opens_at(day)}
+                    for day, amount in amounts.items()
+                    if first <= opens_at(day) < last
+                }
+                for kind, amounts in paid.items()
+                if amounts
             },
             "splits": {
                 str(opens_at(day)): {
@@ -106,6 +114,7 @@ class YahooServer:
     at_once: int = 0
     most_at_once: int = 0
     delay_s: float = 0.0
+    claim_more_bytes: int = 0
     delays_s: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -153,6 +162,20 @@ class LoopbackSession(requests.Session):
         return super().request(method, f"{self.base}{parts.path}{query}", *args, **kwargs)
 
 
+class LoopbackCurlSession(curl_cffi.requests.Session):
+    """As `LoopbackSession`, with the client that yfinance itself takes."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(impersonate="chrome")
+        self.base = url
+
+    def request(self, method: Any, url: str, *args: Any, **kwargs: Any):
+        """Send the request to the local address, with path and query as they are."""
+        parts = urlsplit(url)
+        query = f"?{parts.query}" if parts.query else ""
+        return super().request(method, f"{self.base}{parts.path}{query}", *args, **kwargs)
+
+
 def as_json(value: Any, status: int = 200) -> Answer:
     return status, "application/json", json.dumps(value)
 
@@ -182,7 +205,7 @@ def running() -> Iterator[YahooServer]:
             body = text.encode()
             self.send_response(status)
             self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", str(len(body) + state.claim_more_bytes))
             self.end_headers()
             with suppress(ConnectionError):  # whoever gave up does not listen any more
                 self.wfile.write(body)

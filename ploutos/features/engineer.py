@@ -11,6 +11,7 @@ from ploutos.features.bases import carry_actions
 from ploutos.features.catalog import select_features
 from ploutos.features.config import FeatureConfig
 from ploutos.features.engine import compute_features
+from ploutos.features.feature import Feature
 
 Frame = TypeVar("Frame", pd.DataFrame, pl.DataFrame)
 
@@ -24,7 +25,7 @@ class FeatureEngineer:
     Parameters
     ----------
     config
-        Picks the families; by default all.
+        Picks the families, by default all, and names the user's own features.
     time_column
         Column with the instant (or date) at which each bar closed. A pandas frame without that
         column may carry the instants as its `DatetimeIndex`. Naive times are taken as UTC.
@@ -57,16 +58,17 @@ class FeatureEngineer:
             If a column is missing, not numeric or already named like a feature, if a price is not
             positive, or if a symbol has two bars at the same instant.
         """
-        names = [feature.name for feature in select_features(self.config)]
+        features = select_features(self.config)
+        names = [feature.name for feature in features]
         _check_names(frame.columns, names)
         if isinstance(frame, pd.DataFrame):
-            computed = self._compute(self._from_pandas(frame), names)
+            computed = self._compute(self._from_pandas(frame), features)
             added = pd.DataFrame(
                 {name: computed[name].to_numpy() for name in names}, index=frame.index
             )
             return pd.concat([frame, added], axis=1)
         self._check_time_column(frame)
-        return pl.concat([frame, self._compute(frame, names)], how="horizontal")
+        return pl.concat([frame, self._compute(frame, features)], how="horizontal")
 
     def bars_of(self, frame: pd.DataFrame | pl.DataFrame) -> pl.DataFrame:
         """Return the frame's bars in the form of `MarketData.bars`, sorted.
@@ -107,11 +109,12 @@ class FeatureEngineer:
             columns[self.time_column] = frame.index.to_series().reset_index(drop=True)
         return pl.from_pandas(pd.DataFrame(columns))
 
-    def _compute(self, frame: pl.DataFrame, names: list[str]) -> pl.DataFrame:
+    def _compute(self, frame: pl.DataFrame, features: tuple[Feature, ...]) -> pl.DataFrame:
+        names = [feature.name for feature in features]
         bars = _to_bars(frame, self.time_column)
         numbered = bars.with_row_index("row").sort("symbol", "closed_at", maintain_order=True)
         kept = carry_actions(numbered.with_columns(_missing_prices()))
-        computed = compute_features(kept, self.config).select(names)
+        computed = compute_features(kept, self.config, features).select(names)
         rows = kept.select("row").hstack(computed)
         return (
             bars.with_row_index("row")

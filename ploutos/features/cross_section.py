@@ -2,7 +2,8 @@
 
 The universe of a bar is the symbols that have that bar. Of a universe of one, ranks are 0.5 and
 relative returns 0. A symbol's first return after a missing bar spans the gap, the universe's does
-not. Null besides the warm-up: where the returns of the window are constant.
+not. Null besides the warm-up: where the returns of the window are constant, and the rank of what is
+null itself.
 """
 
 from ploutos.features.bases import LOG_CLOSE, LOG_RETURN, UNIVERSE_RETURN, VOLUME

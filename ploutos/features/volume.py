@@ -1,7 +1,8 @@
 """Volume features. In: adjusted bars (volume in shares of the first bar). Out: catalog rows.
 
-Null besides the warm-up: where nothing was traded in the window, where the window's volume or
-returns are constant (z-score, correlation), and `mfi_14` where no typical price moved.
+Null besides the warm-up: where nothing was traded in the window or a volume in it is missing, where
+the window's volume or returns are constant (z-score, variation, correlation), `mfi_14` where no
+typical price moved, and `illiquidity_21_126` where no return did.
 """
 
 from ploutos.features.bases import CLOSE, HIGH, LOG_RETURN, LOW, TYPICAL_PRICE, VOLUME

@@ -183,7 +183,7 @@ def test_every_rule_is_about_a_feature():
     assert set(RULES) <= {row.name for row in CATALOG}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     flat=st.floats(0, 1),

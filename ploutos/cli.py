@@ -1,17 +1,20 @@
 """The console command `ploutos`. In: options. Out: tables on a terminal. Needs no Prefect."""
 
 import json
+import shutil
 import sys
 import webbrowser
-from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
 from rich.table import Table
 
-from ploutos.errors import ConfigError, PloutosError
+from ploutos.errors import ConfigError, FeatureError, PloutosError
 from ploutos.store import home, read_json
 
 app = typer.Typer(
@@ -29,8 +32,18 @@ def main() -> None:
     try:
         app()
     except PloutosError as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {error}", highlight=False)
+        _complain(error)
         sys.exit(1)
+
+
+def _complain(error: PloutosError) -> None:
+    console = Console(stderr=True)
+    console.print("[bold red]error:[/]", escape(str(error)), highlight=False, soft_wrap=True)
+
+
+def _width() -> int:
+    """Return the columns of the terminal, within what is readable; 80 where there is none."""
+    return min(max(shutil.get_terminal_size((80, 24)).columns, 60), 100)
 
 
 @app.command()
@@ -62,26 +75,35 @@ def plan(
         _show(f"Plan for {sizes.algo}", ("number", "value", "why"), list(plan_rows(planned)))
 
 
+class Layout(StrEnum):
+    """How the catalog is printed."""
+
+    TEXT = "text"
+    MARKDOWN = "markdown"
+
+
 @app.command()
 def features(
     family: Annotated[str | None, typer.Option(help="Only this family.")] = None,
+    layout: Annotated[
+        Layout, typer.Option("--format", help="`markdown` gives the page docs/features.md.")
+    ] = Layout.TEXT,
 ) -> None:
     """Print the feature catalog: name, family, warm-up, unit, formula, source."""
     from ploutos.features import CATALOG, MACRO_CATALOG  # noqa: PLC0415 - keeps `--help` quick
+    from ploutos.features.describe import catalog_page, catalog_text  # noqa: PLC0415
 
-    rows = [*CATALOG, *MACRO_CATALOG]
-    families = sorted({row.family for row in rows})
+    families = list(dict.fromkeys(row.family for row in (*CATALOG, *MACRO_CATALOG)))
     if family is not None and family not in families:
         raise ConfigError(f"expected one of the families {families}, received {family!r}.")
-    _show(
-        f"{len(CATALOG)} technical and {len(MACRO_CATALOG)} macro features",
-        ("name", "family", "warm-up, bars", "unit", "formula", "source"),
-        [
-            (row.name, row.family, str(row.warm_up_bars), row.unit, row.formula, row.source)
-            for row in rows
-            if family in (None, row.family)
-        ],
+    technical, macro = (
+        [row for row in rows if family in (None, row.family)] for rows in (CATALOG, MACRO_CATALOG)
     )
+    if layout is Layout.MARKDOWN:
+        print(catalog_page(technical, macro), end="")
+        return
+    print(f"{len(technical)} technical and {len(macro)} macro features\n")
+    print(catalog_text([*technical, *macro], _width()))
 
 
 @app.command()
@@ -93,36 +115,32 @@ def leaks(
 ) -> None:
     """Check features for look-ahead and short warm-ups at every row; name what leaks, and where.
 
-    The bars are synthetic. Exit code 1 where a feature leaks.
+    The bars are synthetic. Exit code 0 where nothing leaks, 1 where a feature does, 2 where the
+    features cannot be checked.
     """
-    from ploutos.features.leaks import find_leaks, load_features  # noqa: PLC0415 - see `features`
-    from ploutos.market.config import SyntheticSource  # noqa: PLC0415
-    from ploutos.market.data import FetchTerms  # noqa: PLC0415
-    from ploutos.market.synthetic import fetch_synthetic  # noqa: PLC0415
+    from ploutos.features.describe import leaks_text  # noqa: PLC0415 - see `features`
+    from ploutos.features.leaks import find_leaks  # noqa: PLC0415
+    from ploutos.features.own import load_features  # noqa: PLC0415
+    from ploutos.features.trial_bars import trial_bars  # noqa: PLC0415
 
-    rows = load_features(reference)
-    source = SyntheticSource(symbols=("SYN1", "SYN2", "SYN3"), n_bars=bars)
-    market = fetch_synthetic(source, FetchTerms("XNYS", datetime.now(UTC)))
-    found = find_leaks(rows, market.bars)
-    if not found:
-        Console().print(f"{len(rows)} features, {bars} rows each: no value knows what came later.")
-        return
-    _show(
-        "Leaks: the first of each feature and check",
-        ("feature", "check", "symbol", "closed at", "bars known", "with all bars", "with these"),
-        [
-            (
-                leak.feature,
-                leak.check,
-                leak.symbol,
-                str(leak.closed_at),
-                str(leak.bars_known),
-                str(leak.expected),
-                str(leak.received),
+    console = Console(stderr=True)
+    try:
+        rows = load_features(reference)
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+            task = progress.add_task(f"{len(rows)} features, {bars} bars", total=1.0)
+            found = find_leaks(
+                rows, trial_bars(bars), lambda done: progress.update(task, completed=done)
             )
-            for leak in found
-        ],
-    )
+    except FeatureError as error:
+        _complain(error)
+        sys.exit(2)
+    leaking = len({leak.feature for leak in found})
+    where = f"of {len(rows)} features at every one of {bars} bars of 3 symbols."
+    if not found:
+        print(f"Clean: {len(rows)} {where}")
+        return
+    print(f"Leaking: {leaking} {where}\n")
+    print(leaks_text(found, _width()))
     sys.exit(1)
 
 

@@ -36,6 +36,10 @@ UNIVERSE_RETURN = universe_mean(LOG_RETURN)
 # In 252 bars the weight of what came before falls to (13/14)^252 = 8e-9.
 WILDER_WARM_UP_BARS = 252
 
+# Prices are whole ticks, so their differences tie; in floating point the tie is off by a rounding
+# error that depends on the unit of the price. Below this share of the price it counts as a tie.
+TIE = 1e-9 * CLOSE
+
 # What a row written as a Polars expression may name. The first bar of a symbol has neither a
 # previous close nor a return; its true range is high - low.
 BASES: dict[str, Expression] = {
@@ -52,6 +56,15 @@ BASES: dict[str, Expression] = {
     "atr_14": ATR,
     "universe_return": UNIVERSE_RETURN,
 }
+
+
+def rounded(x: Expression) -> Expression:
+    """Return x to the next multiple of 2^-32, for |x| below 2^19.
+
+    Values that are equal but for rounding errors become equal, so that a rank sees the tie. Beside
+    2^20 a double keeps just these bits of x.
+    """
+    return (x + 2.0**20) - 2.0**20
 
 
 def carry_actions(bars: pl.DataFrame) -> pl.DataFrame:

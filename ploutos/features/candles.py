@@ -1,7 +1,7 @@
 """Price action and candlestick shapes. In: adjusted bars. Out: catalog rows.
 
-Null besides the warm-up: the shares of a bar's range where high = low. A pattern that needs a
-range is 0 there.
+Null besides the warm-up: the shares of a bar's range where high = low, and `range_atr_14` where no
+range was ever traded. A pattern that needs a range is 0 where high = low.
 """
 
 from ploutos.features.bases import (

@@ -21,6 +21,7 @@ from ploutos.features.config import Family, FeatureConfig
 from ploutos.features.expression import Expression
 from ploutos.features.feature import MAX_WARM_UP_BARS, Feature
 from ploutos.features.macro import MACRO_CATALOG
+from ploutos.features.own import load_features
 from ploutos.features.program import identity
 from ploutos.store import digest_json
 
@@ -41,10 +42,26 @@ CATALOG: tuple[Feature, ...] = (
 
 
 def select_features(config: FeatureConfig) -> tuple[Feature, ...]:
-    """Return the technical features of the families that the config asks for, in catalog order."""
-    if config.families is None:
-        return CATALOG
-    return tuple(feature for feature in CATALOG if feature.family in config.families)
+    """Return the technical features of the families that the config asks for, in catalog order.
+
+    The user's own features follow. Their module is imported, so this runs its code.
+
+    Raises
+    ------
+    FeatureError
+        If a module of own features cannot be loaded, or one breaks a rule of `check_catalog`.
+    """
+    picked = tuple(
+        feature
+        for feature in CATALOG
+        if config.families is None or feature.family in config.families
+    )
+    if not config.own_features:
+        return picked
+    own = (feature for reference in config.own_features for feature in load_features(reference))
+    features = (*picked, *own)
+    check_catalog(features)
+    return features
 
 
 def check_catalog(features: tuple[Feature, ...]) -> None:

@@ -28,6 +28,11 @@ class FeatureConfig(FrozenConfig):
         min_length=1,
         description="Families of technical features to compute; all of them when empty.",
     )
+    own_features: tuple[str, ...] = Field(
+        default=(),
+        description="Features of your own, computed after those of the catalog: `module:attribute` "
+        "or `file.py:attribute`; without an attribute, `FEATURES` is read.",
+    )
     macro_max_age_days: int = Field(
         default=7,
         ge=1,

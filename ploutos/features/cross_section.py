@@ -2,10 +2,11 @@
 
 The universe of a bar is the symbols that have that bar. Of a universe of one, ranks are 0.5 and
 relative returns 0. A symbol's first return after a missing bar spans the gap, the universe's does
-not. Null besides the warm-up: where the returns of the window are constant.
+not. Null besides the warm-up: where the returns of the window are constant, and the rank of what is
+null itself.
 """
 
-from ploutos.features.bases import LOG_CLOSE, LOG_RETURN, UNIVERSE_RETURN, VOLUME
+from ploutos.features.bases import LOG_CLOSE, LOG_RETURN, UNIVERSE_RETURN, VOLUME, rounded
 from ploutos.features.expression import Expression, when
 from ploutos.features.feature import Feature
 from ploutos.features.primitives import (
@@ -30,7 +31,7 @@ def _row(
 def _rank(ranked: str, x: Expression, warm_up_bars: int) -> Feature:
     return _row(
         f"{ranked}_rank",
-        universe_rank(x),
+        universe_rank(rounded(x)),
         warm_up_bars,
         "(0, 1)",
         f"(average rank of {ranked} among the symbols of the bar - 0.5) / their number",

@@ -1,5 +1,6 @@
 """`FeatureEngineer`, the pandas-or-Polars front. In: an OHLCV frame. Out: it, enriched."""
 
+import sys
 from collections.abc import Iterable
 from typing import TypeVar
 
@@ -11,11 +12,22 @@ from ploutos.features.bases import carry_actions
 from ploutos.features.catalog import select_features
 from ploutos.features.config import FeatureConfig
 from ploutos.features.engine import compute_features
+from ploutos.features.feature import Feature
 
 Frame = TypeVar("Frame", pd.DataFrame, pl.DataFrame)
 
+_LARGEST = sys.float_info.max
 _VALUES: tuple[str, ...] = ("open", "high", "low", "close", "volume")
+_PRICES: tuple[str, ...] = _VALUES[:4]
 _ACTIONS: dict[str, float] = {"split_ratio": 1.0, "cash_dividend": 0.0}
+# What no bar can be; a missing number is neither.
+_IMPOSSIBLE: dict[str, pl.Expr] = {
+    "a price is infinite": pl.any_horizontal(pl.col(name).is_infinite() for name in _PRICES),
+    "high is below low": pl.col("high") < pl.col("low"),
+    "the volume is negative or infinite": ~pl.col("volume").is_between(0, _LARGEST),
+    "split_ratio is not positive": ~pl.col("split_ratio").is_between(0, _LARGEST, closed="right"),
+    "cash_dividend is negative or infinite": ~pl.col("cash_dividend").is_between(0, _LARGEST),
+}
 
 
 class FeatureEngineer:
@@ -24,7 +36,7 @@ class FeatureEngineer:
     Parameters
     ----------
     config
-        Picks the families; by default all.
+        Picks the families, by default all, and names the user's own features.
     time_column
         Column with the instant (or date) at which each bar closed. A pandas frame without that
         column may carry the instants as its `DatetimeIndex`. Naive times are taken as UTC.
@@ -54,19 +66,23 @@ class FeatureEngineer:
         Raises
         ------
         FeatureError
-            If a column is missing, not numeric or already named like a feature, if a price is not
-            positive, or if a symbol has two bars at the same instant.
+            If `frame` is no pandas or Polars frame, if a column is missing, not numeric or already
+            named like a feature, if a row is none that a market can have (a price that is not
+            positive, high below low, a negative volume), or if a symbol has two bars at the same
+            instant.
         """
-        names = [feature.name for feature in select_features(self.config)]
+        _check_kind(frame)
+        features = select_features(self.config)
+        names = [feature.name for feature in features]
         _check_names(frame.columns, names)
         if isinstance(frame, pd.DataFrame):
-            computed = self._compute(self._from_pandas(frame), names)
+            computed = self._compute(self._from_pandas(frame), features)
             added = pd.DataFrame(
                 {name: computed[name].to_numpy() for name in names}, index=frame.index
             )
             return pd.concat([frame, added], axis=1)
         self._check_time_column(frame)
-        return pl.concat([frame, self._compute(frame, names)], how="horizontal")
+        return pl.concat([frame, self._compute(frame, features)], how="horizontal")
 
     def bars_of(self, frame: pd.DataFrame | pl.DataFrame) -> pl.DataFrame:
         """Return the frame's bars in the form of `MarketData.bars`, sorted.
@@ -77,8 +93,9 @@ class FeatureEngineer:
         Raises
         ------
         FeatureError
-            If a column is missing or not of its kind.
+            If a column is missing or not of its kind, or a row is none that a market can have.
         """
+        _check_kind(frame)
         _check_names(frame.columns, [])
         polars = self._from_pandas(frame) if isinstance(frame, pd.DataFrame) else frame
         self._check_time_column(polars)
@@ -102,16 +119,18 @@ class FeatureEngineer:
             if not isinstance(frame.index, pd.DatetimeIndex):
                 raise FeatureError(
                     f"expected a time column '{self.time_column}' or a DatetimeIndex, received "
-                    f"columns {list(frame.columns)} and a {type(frame.index).__name__}"
+                    f"columns {list(frame.columns)} and an index of type "
+                    f"{type(frame.index).__name__}. Convert it: pd.to_datetime(frame.index)."
                 )
             columns[self.time_column] = frame.index.to_series().reset_index(drop=True)
         return pl.from_pandas(pd.DataFrame(columns))
 
-    def _compute(self, frame: pl.DataFrame, names: list[str]) -> pl.DataFrame:
+    def _compute(self, frame: pl.DataFrame, features: tuple[Feature, ...]) -> pl.DataFrame:
+        names = [feature.name for feature in features]
         bars = _to_bars(frame, self.time_column)
         numbered = bars.with_row_index("row").sort("symbol", "closed_at", maintain_order=True)
         kept = carry_actions(numbered.with_columns(_missing_prices()))
-        computed = compute_features(kept, self.config).select(names)
+        computed = compute_features(kept, self.config, features).select(names)
         rows = kept.select("row").hstack(computed)
         return (
             bars.with_row_index("row")
@@ -121,14 +140,27 @@ class FeatureEngineer:
         )
 
 
+def _check_kind(frame: object) -> None:
+    if not isinstance(frame, pd.DataFrame | pl.DataFrame):
+        raise FeatureError(
+            "expected a pandas or a Polars DataFrame, received an object of type "
+            f"{type(frame).__name__}"
+            + (": collect() it" if isinstance(frame, pl.LazyFrame) else "")
+        )
+
+
 def _check_names(columns: Iterable[object], features: list[str]) -> None:
     received = [str(name) for name in columns]
     missing = [name for name in _VALUES if name not in received]
     if missing:
+        renamed = set(missing) <= {name.lower() for name in received}
         raise FeatureError(
             f"expected the columns {list(_VALUES)} in lower case; missing {missing}, received "
-            f"{received}"
+            f"{received}" + (". Rename them: frame.rename(columns=str.lower)." if renamed else "")
         )
+    twice = sorted({name for name in received if received.count(name) > 1})
+    if twice:
+        raise FeatureError(f"expected every column once; the frame has {twice} more than once")
     taken = sorted(set(received) & set(features))
     if taken:
         raise FeatureError(f"the frame already has columns named like features: {taken}")
@@ -153,7 +185,20 @@ def _to_bars(frame: pl.DataFrame, time_column: str) -> pl.DataFrame:
     )
     if bars["closed_at"].null_count() or bars["symbol"].null_count():
         raise FeatureError("the frame has rows without a time or without a symbol")
+    _check_possible(bars)
     return bars
+
+
+def _check_possible(bars: pl.DataFrame) -> None:
+    found = bars.select(rule.any().alias(reason) for reason, rule in _IMPOSSIBLE.items())
+    for reason, wrong in found.row(0, named=True).items():
+        if wrong:
+            row = bars.filter(_IMPOSSIBLE[reason]).row(0, named=True)
+            raise FeatureError(
+                f"{reason} in the bar of {row['symbol'] or 'the symbol'} at {row['closed_at']}: "
+                f"{ ({name: row[name] for name in (*_VALUES, *_ACTIONS)}) }. Correct the row or "
+                "remove it: a missing bar is an absent row."
+            )
 
 
 def _to_utc(dtype: pl.DataType, name: str) -> pl.Expr:

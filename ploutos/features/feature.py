@@ -21,7 +21,7 @@ class Feature:
     name
         Column name, unique in the catalog.
     family
-        The file under `ploutos/features/` that holds it.
+        The file under `ploutos/features/` that holds it; any word for a feature of one's own.
     expression
         An `Expression` over the bases of `ploutos.features.bases`, which the compiled machine
         computes; or a Polars expression without `.over` that names the bases (`pl.col("close")`

@@ -6,13 +6,9 @@ instead. Warm-up: the history starts later; after its warm-up a value must not n
 at every row, where sampling a few rows misses a leak that shows on few.
 """
 
-import importlib
-import importlib.util
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from types import ModuleType
+from datetime import datetime
 
 import numpy as np
 import polars as pl
@@ -25,8 +21,12 @@ from ploutos.features.feature import Feature
 
 RELATIVE_TOLERANCE = 1e-6
 _PRICES = ("open", "high", "low", "close")
-_WORLDS_PER_CALL = 64
+_CHECKS = ("truncation", "doubling", "shuffling", "hiding")
+_ROWS_PER_CALL = 60_000
 _LATE_STARTS = (1, 7, 40, 111)
+_SPARE_BARS = 48
+
+OnProgress = Callable[[float], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,8 @@ class Leak:
         Its name.
     check
         `truncation`, `doubling`, `shuffling`, `hiding` or `warm-up`.
-    symbol, closed_at
-        The first bar whose value changes.
+    symbol, bar, closed_at
+        The first bar whose value changes; bars are numbered from 0 within their symbol.
     bars_known
         Bars of each symbol that were left as they are; for the warm-up, bars that were cut away.
     expected, received
@@ -50,33 +50,21 @@ class Leak:
     feature: str
     check: str
     symbol: str
-    closed_at: object
+    bar: int
+    closed_at: datetime
     bars_known: int
     expected: float | None
     received: float | None
 
 
-def load_features(reference: str) -> tuple[Feature, ...]:
-    """Load rows from `module:attribute`, `path.py:attribute`, or the `FEATURES` of either.
-
-    Raises
-    ------
-    FeatureError
-        If there is no such module or attribute, or it holds no feature.
-    """
-    place, _, attribute = reference.partition(":")
-    module = _load_file(Path(place)) if place.endswith(".py") else _import(place)
-    found = getattr(module, attribute or "FEATURES", None)
-    rows = (found,) if isinstance(found, Feature) else found
-    if not isinstance(rows, Sequence) or not rows or not all(isinstance(x, Feature) for x in rows):
-        raise FeatureError(
-            f"expected a feature or a sequence of them as '{attribute or 'FEATURES'}' in {place}, "
-            f"received {type(found).__name__}. Say where: module:attribute or file.py:attribute."
-        )
-    return tuple(rows)
+def bars_needed(features: tuple[Feature, ...]) -> int:
+    """Return how many bars of each symbol pass every warm-up, with some to spare."""
+    return max(feature.warm_up_bars for feature in features) + _SPARE_BARS
 
 
-def find_leaks(features: tuple[Feature, ...], bars: pl.DataFrame) -> list[Leak]:
+def find_leaks(
+    features: tuple[Feature, ...], bars: pl.DataFrame, on_progress: OnProgress | None = None
+) -> list[Leak]:
     """Check every feature at every row.
 
     Parameters
@@ -84,8 +72,10 @@ def find_leaks(features: tuple[Feature, ...], bars: pl.DataFrame) -> list[Leak]:
     features
         The rows to check.
     bars
-        As `compute_features` takes them, the symbols with equally many bars; a year and a few
-        weeks are enough to pass every warm-up.
+        As `compute_features` takes them, the symbols with equally many bars; `bars_needed` are
+        enough.
+    on_progress
+        Told the fraction of the work that is done, now and then.
 
     Returns
     -------
@@ -94,31 +84,70 @@ def find_leaks(features: tuple[Feature, ...], bars: pl.DataFrame) -> list[Leak]:
     Raises
     ------
     FeatureError
-        If the bars are not fit to compute features on.
+        If the bars are not fit to compute features on, if a feature cannot be computed, or if it
+        has no value at any bar, so that nothing could be checked.
     """
+    report = on_progress or (lambda _fraction: None)
     bars = bars.with_columns(number=pl.int_range(pl.len(), dtype=pl.Int64).over("symbol"))
-    full = _compute(bars.with_columns(world=pl.lit(0, dtype=pl.Int64)), features)
-    n_bars = int(bars["number"].max() or 0) + 1  # pyright: ignore[reportArgumentType]
+    full = _compute_first(bars.with_columns(world=pl.lit(0, dtype=pl.Int64)), features)
+    n_bars = bars.select(pl.len().over("symbol").max()).item(0, 0)
+    _check_known(features, full, n_bars)
     leaks: dict[tuple[str, str], Leak] = {}
-    for check, worlds in _futures(bars, n_bars):
+    for check, done, worlds in _futures(bars, n_bars):
         known = _compute(worlds, features).filter(pl.col("number") < pl.col("world"))
         for leak in _compare(check, known, full, features, 0.0):
             leaks.setdefault((leak.feature, check), leak)
+        report(done)
     starts = pl.DataFrame({"world": [start for start in _LATE_STARTS if start < n_bars]})
     late = bars.join(starts, how="cross").filter(pl.col("number") >= pl.col("world"))
     for leak in _compare("warm-up", _compute(late, features), full, features, RELATIVE_TOLERANCE):
         leaks.setdefault((leak.feature, "warm-up"), leak)
-    return sorted(leaks.values(), key=lambda leak: (leak.feature, leak.check))
+    place = {feature.name: number for number, feature in enumerate(features)}
+    order = {check: number for number, check in enumerate((*_CHECKS, "warm-up"))}
+    return sorted(leaks.values(), key=lambda leak: (place[leak.feature], order[leak.check]))
 
 
-def _futures(bars: pl.DataFrame, n_bars: int) -> Iterator[tuple[str, pl.DataFrame]]:
-    """Yield worlds whose number is how many bars are left as they are."""
+def _check_known(features: tuple[Feature, ...], full: pl.DataFrame, n_bars: int) -> None:
+    """Refuse to call a feature clean that was never seen."""
+    unseen = [one for one in features if full[one.name].null_count() == full.height]
+    if unseen:
+        named = ", ".join(f"{one.name} (warm-up {one.warm_up_bars})" for one in unseen)
+        raise FeatureError(
+            f"no value at any of {n_bars} bars, so nothing can be checked: {named}. Give more bars "
+            f"({bars_needed(tuple(unseen))} pass the warm-up), or look at the formula."
+        )
+
+
+def _compute_first(worlds: pl.DataFrame, features: tuple[Feature, ...]) -> pl.DataFrame:
+    """Compute the full history, and name the feature that Polars cannot compute."""
+    try:
+        return _compute(worlds, features)
+    except pl.exceptions.PolarsError as error:
+        for feature in features:
+            try:
+                _compute(worlds, (feature,))
+            except pl.exceptions.PolarsError as own:
+                raise FeatureError(
+                    f"the feature '{feature.name}' cannot be computed: {_first_line(own)}. It may "
+                    "name the bases of `ploutos.features.bases` and, with over='closed_at', other "
+                    "features."
+                ) from own
+        raise FeatureError(f"the features cannot be computed: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).splitlines()[0]}"
+
+
+def _futures(bars: pl.DataFrame, n_bars: int) -> Iterator[tuple[str, float, pl.DataFrame]]:
+    """Yield worlds whose number is how many bars are left as they are, and how far we are."""
     future = pl.col("number") >= pl.col("world")
     changes = {
         "doubling": [
             *(_in_future(future, name, 2.0 * pl.col(name)) for name in _PRICES),
             _in_future(future, "volume", 2.0 * pl.col("volume")),
             _in_future(future, "split_ratio", pl.lit(1.5)),
+            _in_future(future, "cash_dividend", pl.lit(0.25)),
         ],
         "shuffling": [
             pl.col(name)
@@ -132,13 +161,15 @@ def _futures(bars: pl.DataFrame, n_bars: int) -> Iterator[tuple[str, pl.DataFram
         ],
         "hiding": [_in_future(future, "volume", pl.lit(None, dtype=pl.Float64))],
     }
-    for first in range(1, n_bars, _WORLDS_PER_CALL):
-        cuts = list(range(first, min(first + _WORLDS_PER_CALL, n_bars)))
+    per_call = max(1, _ROWS_PER_CALL // bars.height)
+    for first in range(1, n_bars, per_call):
+        cuts = list(range(first, min(first + per_call, n_bars)))
+        done = cuts[-1] / n_bars
         worlds = bars.join(pl.DataFrame({"world": cuts}), how="cross")
         worlds = worlds.sort("world", "symbol", "closed_at")
-        yield "truncation", worlds.filter(~future)
+        yield "truncation", done, worlds.filter(~future)
         for check, change in changes.items():
-            yield check, worlds.with_columns(change)
+            yield check, done, worlds.with_columns(change)
 
 
 def _in_future(future: pl.Expr, name: str, value: pl.Expr) -> pl.Expr:
@@ -188,6 +219,7 @@ def _compare(
                 feature.name,
                 check,
                 row["symbol"],
+                row["number"],
                 row["stamp"],
                 row["world"],
                 row[f"{feature.name} full"],
@@ -206,23 +238,3 @@ def _differs(
     allowed = tolerance * np.maximum(np.abs(expected), usual + 1e-9)
     same = np.abs(received - expected) <= allowed
     return ~(same | (np.isnan(received) & np.isnan(expected)))
-
-
-def _load_file(path: Path) -> ModuleType:
-    specification = importlib.util.spec_from_file_location(path.stem, path)
-    if not path.is_file() or specification is None or specification.loader is None:
-        raise FeatureError(f"expected a Python file with features, received {path}")
-    module = importlib.util.module_from_spec(specification)
-    sys.modules.setdefault(path.stem, module)
-    specification.loader.exec_module(module)
-    return module
-
-
-def _import(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise FeatureError(
-            f"expected an importable module, received '{name}': {error}. Run from the folder that "
-            "holds it, or name the file: path/to/file.py:FEATURES."
-        ) from error

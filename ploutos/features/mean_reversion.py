@@ -1,7 +1,9 @@
 """Mean-reversion features: distance from a local centre. In: adjusted bars. Out: catalog rows.
 
-Null besides the warm-up: where the window is constant (its deviation is below 1e-9 of its level),
-and `vwap_distance_20` where nothing was traded in the window.
+Null besides the warm-up: where the window is constant (its deviation is below 1e-9 of its root mean
+square), `vwap_distance_20` where nothing was traded in the window or a volume in it is missing,
+`rsi_2` and `entry_score` where the close never moved, `median_distance_20` where no range was ever
+traded.
 """
 
 from ploutos.features.bases import (

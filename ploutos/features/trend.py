@@ -3,7 +3,8 @@
 Null besides the warm-up: `plus_di_14`, `minus_di_14` and the distances in ATR14 where no range was
 ever traded, `trend_r2_60` where the window's closes are constant, `efficiency_ratio_20` where no
 return moved, `choppiness_14` where the window's range is zero. `adx_14` counts a bar without
-directional movement as 0. Supertrend, the parabolic stop and the adaptive mean are runs over a
+directional movement as 0; up and down moves that differ by less than 1e-9 of the price tie, and
+neither counts. Supertrend, the parabolic stop and the adaptive mean are runs over a
 fixed trailing window: what came before it cannot change them.
 """
 
@@ -15,6 +16,7 @@ from ploutos.features.bases import (
     HIGH,
     LOG_CLOSE,
     LOW,
+    TIE,
     TRUE_RANGE,
     WILDER_WARM_UP_BARS,
 )
@@ -43,8 +45,10 @@ _APPEL = "Appel, The Moving Average Convergence-Divergence Method (1979)"
 _UP_MOVE = HIGH.diff()
 _DOWN_MOVE = -LOW.diff()
 _NO_MOVE = 0.0 * CLOSE
-_PLUS_DM = wilder(where((_UP_MOVE > _DOWN_MOVE) & (_UP_MOVE > 0), _UP_MOVE, _NO_MOVE), 14)
-_MINUS_DM = wilder(where((_DOWN_MOVE > _UP_MOVE) & (_DOWN_MOVE > 0), _DOWN_MOVE, _NO_MOVE), 14)
+_UP_WINS = (_UP_MOVE - _DOWN_MOVE > TIE) & (_UP_MOVE > 0)
+_DOWN_WINS = (_DOWN_MOVE - _UP_MOVE > TIE) & (_DOWN_MOVE > 0)
+_PLUS_DM = wilder(where(_UP_WINS, _UP_MOVE, _NO_MOVE), 14)
+_MINUS_DM = wilder(where(_DOWN_WINS, _DOWN_MOVE, _NO_MOVE), 14)
 _DX = ratio((_PLUS_DM - _MINUS_DM).abs(), _PLUS_DM + _MINUS_DM).fill_missing(0.0)
 _MACD = ema(CLOSE, 12) - ema(CLOSE, 26)
 _AROON_BARS = 25

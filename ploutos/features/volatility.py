@@ -17,6 +17,7 @@ from ploutos.features.bases import (
     LOG_RETURN,
     TRUE_RANGE,
     WILDER_WARM_UP_BARS,
+    rounded,
 )
 from ploutos.features.expression import Expression
 from ploutos.features.feature import Feature
@@ -39,7 +40,7 @@ _OVERNIGHT = LOG_OPEN - LOG_CLOSE.shift(1)
 _ROGERS_SATCHELL = _UP * (_UP - _DRIFT) + _DOWN * (_DOWN - _DRIFT)
 _YANG_ZHANG_K = 0.34 / (1.34 + (_BARS + 1) / (_BARS - 1))
 _VOLATILITY = deviation(LOG_RETURN, _BARS)
-_RANK = percentile(_VOLATILITY, 126)
+_RANK = percentile(rounded(_VOLATILITY.log()), 126)
 
 
 def _row(

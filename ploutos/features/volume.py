@@ -1,10 +1,11 @@
 """Volume features. In: adjusted bars (volume in shares of the first bar). Out: catalog rows.
 
-Null besides the warm-up: where nothing was traded in the window, where the window's volume or
-returns are constant (z-score, correlation), and `mfi_14` where no typical price moved.
+Null besides the warm-up: where nothing was traded in the window or a volume in it is missing, where
+the window's volume or returns are constant (z-score, variation, correlation), `mfi_14` where no
+typical price moved (by more than 1e-9 of the price), and `illiquidity_21_126` where no return did.
 """
 
-from ploutos.features.bases import CLOSE, HIGH, LOG_RETURN, LOW, TYPICAL_PRICE, VOLUME
+from ploutos.features.bases import CLOSE, HIGH, LOG_RETURN, LOW, TIE, TYPICAL_PRICE, VOLUME
 from ploutos.features.expression import Expression, when, where
 from ploutos.features.feature import Feature
 from ploutos.features.primitives import (
@@ -21,8 +22,8 @@ from ploutos.features.primitives import (
 
 _FLOW = TYPICAL_PRICE * VOLUME
 _NO_FLOW = 0.0 * CLOSE
-_FLOW_IN = where(TYPICAL_PRICE.diff() > 0, _FLOW, _NO_FLOW)
-_FLOW_OUT = where(TYPICAL_PRICE.diff() < 0, _FLOW, _NO_FLOW)
+_FLOW_IN = where(TYPICAL_PRICE.diff() > TIE, _FLOW, _NO_FLOW)
+_FLOW_OUT = where(-TYPICAL_PRICE.diff() > TIE, _FLOW, _NO_FLOW)
 _CLOSE_LOCATION = (2.0 * position(CLOSE, LOW, HIGH) - 1.0).fill_missing(0.0)
 
 

@@ -218,7 +218,7 @@ def _describe(
         macro_names=tuple(feature.name for feature in MACRO_CATALOG),
         units={feature.name: feature.unit for feature in (*features, *MACRO_CATALOG)},
         reference_names=references,
-        catalog_digest=catalog_digest(config),
+        catalog_digest=catalog_digest(config, features),
         snapshot=snapshot,
         exchange=data.exchange,
         survivor_bias=data.survivor_bias,

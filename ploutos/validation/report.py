@@ -49,6 +49,8 @@ class ReportInput:
     risk_free_per_year : float
     training : Sequence[Mapping[str, Any]]
         One row for each trained policy; the keys of the first are the columns.
+    scaling : Sequence[Mapping[str, Any]]
+        One row for each feature, as `scaling_rows` gives them.
     baselines : Sequence[str]
         Which rollouts are baselines; all others but the committee are members.
     """
@@ -64,6 +66,7 @@ class ReportInput:
     periods_per_year: float
     risk_free_per_year: float = 0.0
     training: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
+    scaling: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
     baselines: Sequence[str] = (BUY_AND_HOLD, CASH)
 
     def __post_init__(self) -> None:
@@ -105,7 +108,8 @@ def report_json(report: ReportInput) -> dict[str, Any]:
     """Return every figure of the report as JSON-able values; what is not defined is null.
 
     Keys: run_id, title, symbols, periods_per_year, risk_free_per_year, first_at, last_at, verdict,
-    figures (by rollout), folds, training, lineage, definitions, curves (closed_at, equity_usd).
+    figures (by rollout), folds, training, scaling, lineage, definitions, curves (closed_at,
+    equity_usd).
     """
     committee = report.rollouts[COMMITTEE]
     days = report_plots.dates(committee.closed_at)
@@ -123,6 +127,7 @@ def report_json(report: ReportInput) -> dict[str, Any]:
             "figures": {name: _figures(report, name) for name in names},
             "folds": [_fold(report, fold) for fold in report.folds],
             "training": [dict(row) for row in report.training],
+            "scaling": [dict(row) for row in report.scaling],
             "lineage": dict(report.lineage),
             "definitions": report_text.DEFINITIONS,
             "curves": {

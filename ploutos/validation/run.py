@@ -18,7 +18,8 @@ from ploutos.validation.gate import Verdict, judge
 from ploutos.validation.metrics import summarise
 from ploutos.validation.report import ReportInput, write_report
 from ploutos.validation.rollout import BUY_AND_HOLD, CASH, COMMITTEE, Rollout
-from ploutos.validation.stitch import load_policies, roll_out_all
+from ploutos.validation.scaling import most_clipped, scaling_rows
+from ploutos.validation.stitch import load_policies, roll_out_all, scalers_of
 
 OnProgress = Callable[[float, str], None]
 BASELINES = (BUY_AND_HOLD, CASH)
@@ -32,6 +33,13 @@ class Figures(FrozenConfig):
     max_drawdown: float = Field(description="Largest loss from a peak, a fraction.")
 
 
+class Clipped(FrozenConfig):
+    """The feature that the clip cuts most."""
+
+    feature: str = Field(description="Its name; empty where no value is known.")
+    share: float = Field(description="Share of its values at the clip in the worst fold.")
+
+
 class ValidationSummary(Figures):
     """What a validation found."""
 
@@ -39,6 +47,9 @@ class ValidationSummary(Figures):
     verdict: str = Field(description="promoted, refused or insufficient evidence.")
     reasons: tuple[str, ...] = Field(description="Why, in sentences.")
     baselines: dict[str, Figures] = Field(description="The same figures of each baseline.")
+    most_clipped: dict[str, Clipped] = Field(
+        description="The most clipped feature on the training rows (`train`) and on the test rows."
+    )
     folds: int = Field(description="Number of walk-forward folds.")
     seeds: int = Field(description="Number of seeds.")
     report: str = Field(description="Absolute path of the HTML report.")
@@ -80,7 +91,8 @@ def validate_run(
         periods_per_year=sessions_per_year(panel.meta.exchange),
         n_trials=len(members),
     )
-    shown = _report_input(run, panel, rollouts, verdict, config)
+    scaling = scaling_rows(panel, run.folds, scalers_of(policies))
+    shown = _report_input(run, panel, (rollouts, scaling), verdict, config)
     path = write_report(shown, run_folder(run_id))
     summary = _summary(run, shown, str(path))
     _record(summary)
@@ -90,11 +102,12 @@ def validate_run(
 def _report_input(
     run: RunSpec,
     panel: Panel,
-    rollouts: dict[str, Rollout],
+    found: tuple[dict[str, Rollout], list[dict[str, Any]]],
     verdict: Verdict,
     config: ValidationConfig,
 ) -> ReportInput:
     meta = panel.meta
+    rollouts, scaling = found
     lineage: dict[str, Any] = {
         "run": run.run_id,
         "market snapshot": meta.snapshot,
@@ -118,6 +131,7 @@ def _report_input(
         periods_per_year=sessions_per_year(meta.exchange),
         risk_free_per_year=config.risk_free_per_year,
         training=_training_rows(run.run_id),
+        scaling=scaling,
         baselines=BASELINES,
     )
 
@@ -141,6 +155,7 @@ def _summary(run: RunSpec, shown: ReportInput, path: str) -> ValidationSummary:
             "verdict": shown.verdict.verdict,
             "reasons": shown.verdict.reasons,
             "baselines": {name: _figures_of(shown, name) for name in BASELINES},
+            "most_clipped": {part: most_clipped(shown.scaling, part) for part in ("train", "test")},
             "folds": len(run.folds),
             "seeds": len(run.config.seeds),
             "report": path,

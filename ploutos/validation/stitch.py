@@ -12,6 +12,7 @@ from ploutos.agent.play import Segment, Trajectory, play
 from ploutos.agent.policy import Committee, Policy, check_fits, load_policy
 from ploutos.agent.train import MemberKey, RunSpec, policy_folders
 from ploutos.env.market import Market
+from ploutos.env.scaler import Scaler
 from ploutos.folds import Fold, stitched_test
 from ploutos.panel import Panel
 from ploutos.portfolio.config import MICRO
@@ -34,6 +35,11 @@ def load_policies(run: RunSpec, panel: Panel) -> dict[MemberKey, Policy]:
 def committee_of(policies: dict[MemberKey, Policy], fold: int) -> Committee:
     """Return the committee of one fold: every algorithm, every seed."""
     return Committee([policy for key, policy in policies.items() if key[1] == fold])
+
+
+def scalers_of(policies: dict[MemberKey, Policy]) -> dict[int, Scaler]:
+    """Return the scaler of each fold, by its index; all members of a fold have the same."""
+    return {key[1]: policy.scaler for key, policy in policies.items()}
 
 
 def roll_out_all(

@@ -63,6 +63,10 @@ class Market:
         self.o, self.h, self.l, self.c, self.v = (own[name].to_numpy() for name in names)
         self.dates = own["closed_at"].to_list()
 
+    def cents(self, *names):
+        """Return prices as whole cents, whose sums and differences are exact."""
+        return [np.round(getattr(self, name) * 100) for name in names]
+
     @property
     def r(self):
         """Log returns of all closes, the first NaN."""

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from ploutos.features import CATALOG, Feature, FeatureConfig, compute_features
+from ploutos.features.bases import carry_actions
 
 N_BARS = 276
 NAMES = [row.name for row in CATALOG]
@@ -48,6 +49,7 @@ def compute_worlds(worlds, features=CATALOG):
         pl.col("closed_at") + pl.duration(nanoseconds=pl.col("world")),
         original=pl.col("symbol"),
     ).sort("symbol", "closed_at")
+    named = carry_actions(named)
     computed = compute_features(named, FeatureConfig(), features)
     return named.select("world", pl.col("original").alias("symbol"), "number").hstack(
         computed.drop("symbol", "closed_at")
@@ -105,7 +107,13 @@ def _reversed(future):
     ]
 
 
-@pytest.mark.parametrize("perturb", [_doubled, _reversed])
+def _holed(future):
+    """Lose a price of every other bar, which then is no bar."""
+    lost = future & (pl.col("number") % 2 == pl.col("world") % 2)
+    return [pl.when(lost).then(float("nan")).otherwise(pl.col("low")).alias("low")]
+
+
+@pytest.mark.parametrize("perturb", [_doubled, _reversed, _holed])
 @pytest.mark.parametrize("part", [0, 1])
 def test_perturbing_the_future_leaves_every_past_value_bit_identical(bars, perturb, part):
     worlds = in_worlds(bars, [cut for cut in range(1, N_BARS) if cut % 2 == part])

@@ -21,6 +21,7 @@ def _beta(m):
     return m.rolling(m.r, 63, beta, m.universe_return())
 
 
+# scipy ranks from 1; ours is the mid-rank in (0, 1). The universe holds the symbol itself.
 ORACLES = {
     **{
         f"{name}_rank": lambda m, name=name: _rank(m, name)

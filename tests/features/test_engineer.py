@@ -107,8 +107,53 @@ def test_splits_and_dividends_are_used_where_they_are_given(bars):
 
 def test_upper_case_names_are_not_guessed(bars):
     frame = bars.to_pandas().rename(columns=str.capitalize)
-    with pytest.raises(FeatureError, match=r"missing \['open'.*received \['Symbol'"):
+    with pytest.raises(FeatureError, match=r"missing \['open'.*received \['Symbol'.*str\.lower"):
         FeatureEngineer().compute(frame)
+
+
+def test_a_column_that_occurs_twice_is_refused(bars):
+    frame = bars.to_pandas()
+    with pytest.raises(FeatureError, match=r"\['close'\] more than once"):
+        FeatureEngineer().compute(pd.concat([frame, frame[["close"]]], axis=1))
+
+
+@pytest.mark.parametrize("kind", [pl.LazyFrame, dict])
+def test_what_is_no_frame_is_refused(bars, kind):
+    frame = bars.lazy() if kind is pl.LazyFrame else bars.to_dict()
+    with pytest.raises(FeatureError, match=f"received an object of type {kind.__name__}"):
+        FeatureEngineer().compute(frame)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        ("close", float("inf"), "a price is infinite"),
+        ("high", 0.01, "high is below low"),
+        ("volume", -1.0, "the volume is negative"),
+        ("volume", float("inf"), "the volume is negative or infinite"),
+        ("split_ratio", 0.0, "split_ratio is not positive"),
+        ("cash_dividend", -0.5, "cash_dividend is negative"),
+        ("open", 0.0, "prices must be positive"),
+    ],
+)
+def test_a_row_that_no_market_can_have_is_refused_with_its_place(bars, column, value, reason):
+    changed = pl.when(pl.int_range(pl.len()) == 305).then(value).otherwise(pl.col(column))
+    with pytest.raises(FeatureError, match=rf"{reason}.*S1 at 2015-01-08"):
+        FeatureEngineer().compute(bars.with_columns(changed.alias(column)))
+
+
+@pytest.mark.parametrize("column", ["volume", "split_ratio", "cash_dividend"])
+def test_a_missing_volume_or_event_is_allowed(bars, column):
+    changed = pl.when(pl.int_range(pl.len()) == 5).then(None).otherwise(pl.col(column))
+    enriched = FeatureEngineer().compute(bars.with_columns(changed.alias(column)))
+    assert enriched["momentum_21"].null_count() == 2 * 21
+
+
+def test_a_long_frame_indexed_by_time_keeps_its_repeated_index(bars, expected):
+    frame = bars.to_pandas().set_index("closed_at")
+    enriched = FeatureEngineer().compute(frame)
+    assert enriched.index.equals(frame.index)
+    np.testing.assert_array_equal(enriched[NAMES].to_numpy(), expected.select(NAMES).to_numpy())
 
 
 def test_a_polars_frame_without_time_is_refused(bars):

@@ -141,20 +141,61 @@ def test_another_series_is_ignored(macro):
     assert with_gold.equals(compute_macro_features(macro, released_at, CONFIG))
 
 
-def test_later_releases_leave_every_earlier_row_bit_identical():
+def _shuffled(values, instants, decided):
+    order = np.arange(len(values))
+    later = np.flatnonzero(instants > decided)
+    order[later] = later[::-1]
+    return values[order]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda values, instants, decided: np.where(instants > decided, 2 * values, values),
+        lambda values, instants, decided: np.where(instants > decided, np.nan, values),
+        _shuffled,
+    ],
+    ids=["doubled", "missing", "shuffled"],
+)
+def test_later_releases_leave_every_earlier_row_bit_identical(change):
+    macro = make_macro(280, series=("VIX",))
+    released_at, value = releases(macro)
+    decided_at = released_at + HOUR
+    full = compute_macro_features(macro, decided_at, CONFIG)
+    for row, decided in enumerate(decided_at.tolist()):
+        changed = macro.with_columns(value=change(value, released_at, decided))
+        past = compute_macro_features(changed, decided_at[: row + 1], CONFIG)
+        assert past.equals(full[: row + 1]), row
+
+
+def test_releases_that_never_came_leave_every_earlier_row_bit_identical():
     macro = make_macro(280, series=("VIX",))
     released_at, _ = releases(macro)
     decided_at = released_at + HOUR
     full = compute_macro_features(macro, decided_at, CONFIG)
-    instant = pl.col("released_at").cast(pl.Int64)
-    for row, decided in enumerate(decided_at.tolist()):
-        doubled = macro.with_columns(
-            pl.when(instant > decided).then(pl.col("value") * 2).otherwise(pl.col("value"))
-        )
-        shorter = macro.filter(instant <= decided)
-        for changed in (doubled, shorter):
-            past = compute_macro_features(changed, decided_at[: row + 1], CONFIG)
-            assert past.equals(full[: row + 1]), row
+    for row in range(len(decided_at)):
+        past = compute_macro_features(macro[: row + 1], decided_at[: row + 1], CONFIG)
+        assert past.equals(full[: row + 1]), row
+
+
+@pytest.mark.parametrize("start", [1, 7, 40])
+def test_after_its_warm_up_no_macro_feature_remembers_where_the_series_starts(macro, start):
+    released_at, _ = releases(macro)
+    late = macro.filter(pl.int_range(pl.len()).over("series") >= start)
+    full, received = (compute_macro_features(frame, released_at, CONFIG) for frame in (macro, late))
+    for row in MACRO_CATALOG:
+        first = start + row.warm_up_bars
+        assert received[row.name][:first].null_count() == first
+        np.testing.assert_allclose(received[row.name][first:], full[row.name][first:], rtol=1e-6)
+
+
+def test_another_unit_of_the_series_leaves_every_macro_feature_unchanged(macro):
+    released_at, _ = releases(macro)
+    scaled = macro.with_columns(pl.col("value") * 3.7)
+    full, received = (
+        compute_macro_features(frame, released_at, CONFIG).to_numpy() for frame in (macro, scaled)
+    )
+    np.testing.assert_allclose(received, full, rtol=1e-9, atol=1e-12)
 
 
 def test_a_value_that_is_not_positive_is_missing_with_its_windows(macro):

@@ -27,6 +27,8 @@ def _entry_score(m):
     return (1 - 2 * talib.RSI(m.c, 14) / 100 + calm + trend) / 3
 
 
+# TA-Lib counts RSI in percent and CCI in points, ours are fractions and hundreds; its bands are of
+# the population deviation, as Bollinger's and ours; a z-score is of the sample deviation.
 ORACLES = {
     "entry_score": _entry_score,
     "zscore_20": lambda m: m.rolling(m.c, 20, _zscore),

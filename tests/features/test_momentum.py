@@ -11,6 +11,8 @@ def _rsi(m):
     return talib.RSI(m.c, 14) / 100
 
 
+# TA-Lib counts oscillators and TRIX in percent and starts Wilder's and exponential means on a mean,
+# ours start on the first value: after 252 bars neither start is left.
 ORACLES = {
     **{
         f"momentum_{n}": lambda m, n=n: np.log(m.c / m.lag(m.c, n)) for n in (1, 5, 10, 21, 63, 126)

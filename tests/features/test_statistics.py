@@ -12,6 +12,7 @@ def _variance_ratio(m):
     return m.rolling(five, 126, lambda f, r: f.var(ddof=1) / (5 * r.var(ddof=1)), m.r)
 
 
+# scipy's skew and kurtosis are biased by default and the latter is excess, as ours.
 ORACLES = {
     "skew_63": lambda m: m.rolling(m.r, 63, skew),
     "kurtosis_63": lambda m: m.rolling(m.r, 63, kurtosis),

@@ -13,6 +13,7 @@ def _breakout(m):
     return above.astype(float) - below.astype(float)
 
 
+# Keltner's channel has many forms: here EMA20 and 2 ATR14, after Raschke.
 ORACLES = {
     **{f"high_distance_{n}": lambda m, n=n: np.log(m.c / talib.MAX(m.h, n)) for n in (20, 60, 252)},
     **{f"low_distance_{n}": lambda m, n=n: np.log(m.c / talib.MIN(m.l, n)) for n in (20, 60, 252)},

@@ -75,10 +75,10 @@ ORACLES = {
     "sma_cross_50_200": lambda m: talib.SMA(m.c, 50) / talib.SMA(m.c, 200) - 1,
     "macd_line": lambda m: _macd(m)[0] / m.c,
     "macd_histogram": lambda m: (_macd(m)[0] - _macd(m)[1]) / m.c,
-    # TA-Lib: percent, and Wilder's sums start on a mean of 14.
-    "plus_di_14": lambda m: talib.PLUS_DI(m.h, m.l, m.c, 14) / 100,
-    "minus_di_14": lambda m: talib.MINUS_DI(m.h, m.l, m.c, 14) / 100,
-    "adx_14": lambda m: talib.ADX(m.h, m.l, m.c, 14) / 100,
+    # TA-Lib: percent, and Wilder's sums start on a mean of 14. Moves of whole cents tie exactly.
+    "plus_di_14": lambda m: talib.PLUS_DI(*m.cents("h", "l", "c"), 14) / 100,
+    "minus_di_14": lambda m: talib.MINUS_DI(*m.cents("h", "l", "c"), 14) / 100,
+    "adx_14": lambda m: talib.ADX(*m.cents("h", "l", "c"), 14) / 100,
     "aroon_up_25": lambda m: talib.AROON(m.h, m.l, 25)[1] / 100,
     "aroon_down_25": lambda m: talib.AROON(m.h, m.l, 25)[0] / 100,
     "slope_20": lambda m: _slope(m, 20),

@@ -27,6 +27,8 @@ def _yang_zhang(m, n=21):
     return m.rolling(overnight, n, estimate, drift, rogers_satchell)
 
 
+# TA-Lib's NATR is in percent and its STDDEV of the population; volatilities here are of the sample,
+# per bar and not annualised.
 ORACLES = {
     **{f"volatility_{n}": lambda m, n=n: _deviation(m, n) for n in (10, 21, 63)},
     "volatility_ratio_10_63": lambda m: np.log(_deviation(m, 10) / _deviation(m, 63)),

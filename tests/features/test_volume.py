@@ -22,7 +22,8 @@ ORACLES = {
     "obv_20": lambda m: (
         (talib.OBV(m.c, m.v) - m.lag(talib.OBV(m.c, m.v), 20)) / m.rolling(m.v, 20, np.sum)
     ),
-    "mfi_14": lambda m: talib.MFI(m.h, m.l, m.c, m.v, 14) / 100,
+    # TA-Lib: percent. In whole cents equal typical prices are equal numbers.
+    "mfi_14": lambda m: talib.MFI(*m.cents("h", "l", "c"), m.v, 14) / 100,
     "cmf_20": lambda m: _share(m, (2 * m.c - m.h - m.l) / (m.h - m.l), 20),
     "force_index_13": lambda m: _share(m, m.r, 13),
     "volume_return_correlation_20": lambda m: m.rolling(

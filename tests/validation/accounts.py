@@ -75,5 +75,6 @@ def report_input(edge_per_year=0.0, **changes):
         "lineage": {"panel": "a" * 64, "validation config": ValidationConfig().model_dump()},
         "periods_per_year": PERIODS,
         "training": [{"algo": "PPO", "fold": 0, "seed": 0, "timesteps": 100_000}],
+        "scaling": [{"feature": f"f{n}", "train": 0.004 / n, "test": np.nan} for n in range(1, 12)],
     }
     return ReportInput(**(fields | changes))

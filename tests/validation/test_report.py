@@ -122,6 +122,15 @@ def test_a_report_without_training_rows_has_no_training_table(refused):
     assert "<h2>Training</h2>" not in report_html(replace(refused, training=()))
 
 
+def test_the_most_clipped_features_stand_on_the_page_and_the_others_behind_a_fold(refused, page):
+    table = page[page.index("<h2>Scaled features at the clip</h2>") :]
+    assert "<th>f1</th><td>0.40\u202f%</td><td>\u2013</td>" in table
+    assert table.index("<th>f8</th>") < table.index("The other 3 features")
+    assert table.index("The other 3 features") < table.index("<th>f9</th>")
+    assert report_json(refused)["scaling"][0] == {"feature": "f1", "train": 0.004, "test": None}
+    assert "Scaled features" not in report_html(replace(refused, scaling=()))
+
+
 def test_a_missing_rollout_is_refused(refused):
     rollouts = {name: each for name, each in refused.rollouts.items() if name != CASH}
     with pytest.raises(ValidationError, match=r"expected rollouts of \['cash'\] too"):

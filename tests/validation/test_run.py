@@ -91,6 +91,8 @@ def test_summary_part_holds_the_figures_of_the_report(trained):
     assert part["verdict"] != "promoted"  # 60 bars of noise
     assert (part["folds"], part["seeds"]) == (2, 2)
     assert part["baselines"][CASH]["return"] == 0.0
+    worst = max(report["scaling"], key=lambda row: row["test"])
+    assert part["most_clipped"]["test"] == {"feature": worst["feature"], "share": worst["test"]}
     assert [fraction for fraction, _ in messages] == sorted(fraction for fraction, _ in messages)
 
 

@@ -192,6 +192,11 @@ def _events(actions: Mapping[str, list[dict[str, Any]]]) -> pl.DataFrame:
         for kind in SPLITS
         for action in actions.get(kind) or []
     ]
+    # A dividend in shares, of which `rate` are given for each one held, is a split.
+    splits += [
+        (action["ex_date"], 1.0 + float(action["rate"]), 0.0)
+        for action in actions.get("stock_dividends") or []
+    ]
     dividends = [
         (action["ex_date"], 1.0, float(action["rate"]))
         for action in actions.get("cash_dividends") or []

@@ -11,8 +11,9 @@ import polars as pl
 from ploutos.errors import DataError
 from ploutos.market.config import QualityConfig
 from ploutos.market.data import MarketData
-from ploutos.market.schema import SHOWN, describe_rows
 
+# Each of them has to be looked at by a human, so more are shown than of other faults.
+SHOWN = 30
 # The smaller factors of splits happen as news too, so that only what lies close to one counts; from
 # nearly four-fold on, whatever its factor, it is a split, a change of unit or a wrong price.
 SPLIT_FACTORS = (1.5, 2.0, 2.5, 3.0)
@@ -61,11 +62,13 @@ def check_jumps(data: MarketData, config: QualityConfig) -> None:
     jumps = pl.concat([find_jumps(data.bars), find_jumps(data.reference)])
     if jumps.height <= config.max_jumps:
         return
-    rows = [_describe(row) for row in jumps.head(SHOWN).iter_rows(named=True)]
+    rows = "; ".join(_describe(row) for row in jumps.head(SHOWN).iter_rows(named=True))
+    more = "; ..." if jumps.height > SHOWN else ""
     raise DataError(
-        f"bars of {data.name}: {describe_rows(rows, jumps.height)}. Correct prices, split_ratio or "
-        "cash_dividend at their origin, or, if the market did this, allow so many with "
-        "quality.max_jumps; nothing was stored."
+        f"bars of {data.name}: expected at most {config.max_jumps} jumps, received "
+        f"{jumps.height}: {rows}{more}. Correct prices, split_ratio or cash_dividend at their "
+        "origin, or, if the market did this, allow so many with quality.max_jumps; nothing was "
+        "stored."
     )
 
 

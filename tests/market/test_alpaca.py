@@ -117,6 +117,12 @@ def test_bars_arrive_as_traded_with_splits_and_dividends(server: TableServer):
     assert data.bars["closed_at"].max() == datetime(2020, 9, 4, 20, tzinfo=UTC)
 
 
+def test_a_dividend_in_shares_is_a_split(server: TableServer, alpaca: Alpaca):
+    given = {"symbol": "MSFT", "rate": 0.05, "ex_date": str(DAYS[3])}
+    alpaca.actions["MSFT"] = {"stock_dividends": [given]}
+    assert column(load(server), "MSFT", "split_ratio")[DAYS[3]] == 1.05
+
+
 def test_raw_prices_of_the_feed_and_the_key_are_asked_for(server: TableServer):
     load(server, feed="sip")
     queries = server.queries()[BARS]

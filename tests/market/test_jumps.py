@@ -84,6 +84,7 @@ def test_a_file_that_leaves_a_split_out_is_refused_with_the_row(tmp_path: Path):
         "AAPL 2020-08-31 20:00:00+00:00: open 127.0 after a close of 499.0 looks like a "
         "split_ratio of 3.93 that is not declared"
     ) in str(refused.value)
+    assert "expected at most 0 jumps, received 1" in str(refused.value)
     assert "quality.max_jumps" in str(refused.value)
     assert load(tmp_path, "", *AS_TRADED, *AFTER, max_jumps=1).bars.height == 4
 

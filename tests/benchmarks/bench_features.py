@@ -41,8 +41,11 @@ def run() -> Iterator[Figure]:
 
 
 def _bars(symbols: int, n_bars: int, seed: int = 0) -> pl.DataFrame:
-    """Repeat ten generated symbols at other price levels, named in the order of their rows."""
-    ten = make_bars(min(10, symbols), n_bars, seed=seed)
+    """Repeat ten generated symbols at other price levels, named in the order of their rows.
+
+    Ticks are so small that moves do not tie: TA-Lib decides a tie by a rounding error.
+    """
+    ten = make_bars(min(10, symbols), n_bars, seed=seed, tick=1e-7)
     parts = [
         ten.with_columns(
             pl.format("{}{}", pl.lit(f"W{copy:05d}"), "symbol").alias("symbol"),

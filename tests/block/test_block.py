@@ -16,10 +16,7 @@ from ploutos.block import (
 )
 from ploutos.block.segment import check_space, segment_path
 from ploutos.errors import BlockError, PloutosError, SpaceError
-
-
-def file_of(ref: BlockRef) -> Path:
-    return segment_path(ref.segment, ref.folder)
+from tests.block.processes import file_of
 
 
 def own_prefix() -> str:

@@ -172,8 +172,13 @@ def _create_file(folder: Path, size: int) -> Segment | None:
     """Return a locked new segment, or None if a reaper was faster."""
     path = segment_path(_new_name(), folder)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    os.ftruncate(descriptor, size)
-    return _lock(path, descriptor, lambda: path.unlink(missing_ok=True))
+    try:
+        os.ftruncate(descriptor, size)
+        return _lock(path, descriptor, lambda: path.unlink(missing_ok=True))
+    except OSError:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+        raise
 
 
 def _lock(path: Path, descriptor: int, unlink: Unlink) -> Segment | None:
@@ -199,7 +204,8 @@ def _forget(memory: SharedMemory) -> None:
 def _reap(path: Path) -> bool:
     """Unlink one segment if its exclusive lock is free."""
     try:
-        descriptor = open_segment(path)
+        # For writing: NFS locks exclusively only what is open for it.
+        descriptor = open_segment(path, os.O_RDWR)
     except OSError:
         # Gone meanwhile, a link, or another user's: not ours to remove.
         return False

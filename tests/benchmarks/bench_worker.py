@@ -4,11 +4,12 @@ import functools
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from statistics import median
 from typing import Any
 
 import numpy as np
+import psutil
 from stable_baselines3.common.vec_env import SubprocVecEnv
 
 from ploutos.block import SharedDataManager
@@ -26,6 +27,8 @@ WORKERS = 64
 PAIRS = 2
 STEPS = 1000
 PEER_STEPS = 50
+# What a worker of the peer needs while it starts, over what it needs in the end.
+HEADROOM = 1.2
 MIB = 1024**2
 
 
@@ -43,7 +46,7 @@ def run() -> Iterator[Mapping[str, Any]]:
             env = functools.partial(TradingEnv, owner.ref, EnvConfig(), rows, scaler)
             # Both sides find their kernels compiled.
             Workers(spec._replace(n_envs=1, n_workers=1)).close()
-            env().reset(seed=0)
+            _check_memory(env)
             first: dict[str, np.ndarray] = {}
 
             def ours() -> float:
@@ -88,6 +91,21 @@ def run() -> Iterator[Mapping[str, Any]]:
     yield times_better("worker.private_ratio", memory, detail)
     detail = f"seconds until {WORKERS} workers have given their first observation"
     yield times_better("worker.start", started, detail)
+
+
+def _check_memory(env: Callable[[], TradingEnv]) -> None:
+    """Start one worker of the peer; raise if there is no room for as many as are compared."""
+    workers = SubprocVecEnv([env])
+    workers.seed(7)
+    workers.reset()
+    needed = WORKERS * HEADROOM * _largest_mib([one.pid for one in workers.processes])
+    workers.close()
+    available = psutil.virtual_memory().available / MIB
+    if needed > available:
+        raise RuntimeError(
+            f"{WORKERS} workers of SubprocVecEnv need {needed:.0f} MiB, but only {available:.0f} "
+            "MiB are available: end other programs, or measure on a larger machine"
+        )
 
 
 def _largest_mib(pids: list[int] | tuple[int, ...]) -> float:

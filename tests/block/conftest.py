@@ -1,13 +1,18 @@
 """A small panel file for the tests of the block, and a check that no segment is left."""
 
 import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from ploutos.block import BlockRef
 from ploutos.panel import PanelRef
 from tests.block.panels import DAY_NS, write_panel
+from tests.block.processes import OWNER, Process
 
 T, N, F, M = 400, 3, 40, 2
 
@@ -46,3 +51,37 @@ def no_segment_is_left(tmp_path, monkeypatch):
     yield
     assert list(tmp_path.rglob("ploutos-*")) == []
     assert list(Path("/dev/shm").glob(f"ploutos-{os.getpid()}-*")) == []
+
+
+@pytest.fixture
+def run_python() -> Iterator[Callable[..., Process]]:
+    """Give a function that starts Python on some code in a group of its own, killed at the end."""
+    processes = []
+
+    def start(code: str, *arguments: str) -> Process:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def start_owner(run_python, panel) -> Callable[..., tuple[Process, BlockRef]]:
+    """Give a function that starts a process which publishes the panel until its stdin speaks."""
+
+    def start(folder: Path | None = None, code: str = OWNER) -> tuple[Process, BlockRef]:
+        process = run_python(code, panel.model_dump_json(), str(folder or ""))
+        return process, BlockRef.model_validate_json(process.stdout.readline())
+
+    return start

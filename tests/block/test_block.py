@@ -16,10 +16,8 @@ from ploutos.block import (
 )
 from ploutos.block.segment import check_space, segment_path
 from ploutos.errors import BlockError, PloutosError, SpaceError
-
-
-def file_of(ref: BlockRef) -> Path:
-    return segment_path(ref.segment, ref.folder)
+from tests.block.panels import write_panel
+from tests.block.processes import file_of
 
 
 def own_prefix() -> str:
@@ -35,6 +33,28 @@ def test_readers_see_what_was_written_and_the_segment_holds_the_files_bytes(pane
         file = Path(panel.path).read_bytes()
         assert segment[-len(file) :] == file
         assert (len(segment) - len(file)) % 4096 == 0
+
+
+@pytest.mark.parametrize(
+    ("shape", "n_macro"), [((1, 1, 1), 0), ((300, 1, 3), 0), ((1, 1, 1), 1), ((3, 2, 100_000), 0)]
+)
+def test_panel_of_the_least_and_of_a_great_width_is_shared(tmp_path, folder, shape, n_macro):
+    features = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+    panel = write_panel(tmp_path, features, macro=np.ones((shape[0], n_macro), np.float32))
+    with SharedDataManager(panel, folder) as manager, attach(manager.ref) as block:
+        block.touch()
+        np.testing.assert_array_equal(block.panel.features, features)
+        assert block.panel.macro.shape == block.panel.macro_valid.shape == (shape[0], n_macro)
+        assert block.panel.reference.shape == (shape[0], 0)
+
+
+def test_two_owners_of_one_panel_have_a_block_each(panel, arrays, folder):
+    with SharedDataManager(panel, folder) as one:
+        with SharedDataManager(panel, folder) as other:
+            assert one.ref.digest == other.ref.digest
+            assert one.ref.segment != other.ref.segment
+        with attach(one.ref) as block:
+            np.testing.assert_array_equal(block.panel.features, arrays["features"])
 
 
 def test_arrays_of_a_reader_cannot_be_made_writable(panel, arrays, folder):
@@ -137,9 +157,13 @@ def test_publishing_twice_gives_one_block_and_releasing_twice_is_harmless(panel)
     with pytest.raises(BlockError, match="not published"):
         _ = manager.ref
     assert manager.publish() == manager.publish()
-    block = attach(manager.ref)
+    ref = manager.ref
+    block = attach(ref)
     manager.release()
     manager.release()
+    with pytest.raises(BlockError, match=f"cannot open segment {ref.segment}: .*Its owner has"):
+        attach(ref)
+    assert block.panel.n_rows == panel.n_rows
     block.close()
     with pytest.raises(BlockError, match="closed"):
         _ = block.panel

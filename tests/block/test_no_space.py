@@ -121,6 +121,30 @@ def test_block_becomes_a_file_when_others_take_the_space_while_it_is_copied(pane
     assert lines[-1] == "left ['filler']"
 
 
+def test_file_that_may_not_become_so_large_is_an_error_and_leaves_nothing(panel, tmp_path):
+    code = (
+        "import pathlib, resource, sys\n"
+        "from ploutos.block import SharedDataManager\n"
+        "from ploutos.panel import PanelRef\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        "panel, folder = PanelRef.model_validate_json(sys.argv[1]), pathlib.Path(sys.argv[2])\n"
+        "SharedDataManager(panel, folder).publish()\n"
+    )
+    blocks = tmp_path / "blocks"
+    answer = subprocess.run(
+        [sys.executable, "-c", code, panel.model_dump_json(), str(blocks)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert answer.stderr.splitlines()[-1] == (
+        f"ploutos.errors.BlockError: cannot create a block file in {blocks}: "
+        "[Errno 27] File too large"
+    )
+    assert list(blocks.iterdir()) == []
+
+
 def test_file_system_that_fills_up_while_a_segment_is_written_is_an_error(panel, home):
     lines = run_with_mounts(f"{SMALL} /dev/shm; {SMALL} {home}", FILL_UP, panel, home)
 

@@ -15,11 +15,9 @@ from ploutos.features.bases import BASES
 from ploutos.features.catalog import CATALOG, check_catalog, select_features
 from ploutos.features.config import FeatureConfig
 from ploutos.features.evaluate import Columns, Segments, evaluate_columns, evaluate_rows
-from ploutos.features.expression import Expression
+from ploutos.features.expression import Expression, column
 from ploutos.features.feature import Feature, outputs_of
 from ploutos.features.program import Output
-
-_LARGEST = float(np.finfo(np.float32).max)
 
 
 def compute_features(
@@ -54,11 +52,12 @@ def compute_features(
     wanted = select_features(config) if features is None else features
     check_catalog(wanted)
     columns, segments = read_bars(bars)
-    compiled = [feature for feature in wanted if isinstance(feature.expression, Expression)]
-    computed = evaluate_columns(columns, segments, outputs_of(compiled))
-    by_name = dict(zip((feature.name for feature in compiled), computed, strict=True))
-    by_name |= _polars_columns(bars, columns, segments, wanted)
-    added = pl.DataFrame({feature.name: by_name[feature.name] for feature in wanted})
+    columns, outputs = _with_polars_rows(bars, columns, segments, wanted)
+    computed = evaluate_columns(columns, segments, outputs)
+    added = pl.DataFrame(
+        {feature.name: own for feature, own in zip(wanted, computed, strict=True)},
+        schema=[feature.name for feature in wanted],
+    )
     return bars.select("symbol", "closed_at").hstack(added.with_columns(pl.all().fill_nan(None)))
 
 
@@ -95,14 +94,8 @@ def compute_matrix(
         np.empty((bars.height, len(features)), np.float32),
         np.arange(bars.height),
     )
-    compiled = [
-        place for place, one in enumerate(features) if isinstance(one.expression, Expression)
-    ]
-    outputs = outputs_of(features)
-    evaluate_rows(columns, segments, outputs, np.array(compiled, np.int64), (matrix, rows))
-    place_of = {feature.name: place for place, feature in enumerate(features)}
-    for name, values in _polars_columns(bars, columns, segments, features).items():
-        matrix[rows, place_of[name]] = np.where(np.abs(values) <= _LARGEST, values, np.nan)
+    columns, outputs = _with_polars_rows(bars, columns, segments, features)
+    evaluate_rows(columns, segments, outputs, (matrix, rows))
     return matrix
 
 
@@ -116,6 +109,23 @@ def adjusted_closes(bars: pl.DataFrame) -> NDArray[np.float64]:
     """
     columns, segments = read_bars(bars)
     return evaluate_columns(columns, segments, [Output(BASES["close"])])[0]
+
+
+def _with_polars_rows(
+    bars: pl.DataFrame, columns: Columns, segments: Segments, features: Sequence[Feature]
+) -> tuple[Columns, list[Output]]:
+    """Evaluate the rows that are Polars expressions, as columns; return all rows' outputs."""
+    computed = {
+        f"row {name}": values
+        for name, values in _polars_columns(bars, columns, segments, features).items()
+    }
+    outputs = [
+        Output(feature.expression, feature.warm_up_bars)
+        if isinstance(feature.expression, Expression)
+        else Output(column(f"row {feature.name}"), feature.warm_up_bars)
+        for feature in features
+    ]
+    return {**columns, **computed}, outputs
 
 
 def _polars_columns(

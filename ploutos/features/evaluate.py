@@ -25,12 +25,12 @@ from ploutos.features.kernels.universe import (
 from ploutos.features.program import Output, Program, compile_program, cross_inputs
 
 Columns = Mapping[str, NDArray[np.float64]]
-# A (F, rows) float64 array, or places, rows and the float32 matrix that they are in.
-Target = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
+# A (F, rows) float64 array, or a float32 matrix and the row in it of each row.
+Target = tuple[NDArray[np.float32], NDArray[np.int64]]
 Outputs = tuple[NDArray[np.float64], Target]
 
 NO_COLUMNS = np.empty((0, 0))
-NO_MATRIX: Target = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, 0), np.float32))
+NO_MATRIX: Target = (np.empty((0, 0), np.float32), np.empty(0, np.int64))
 
 _NS_PER_DAY = 86_400_000_000_000
 _ROWS_PER_CHUNK = 65_536
@@ -74,25 +74,21 @@ def evaluate_rows(
     columns: Columns,
     segments: Segments,
     outputs: Sequence[Output],
-    places: NDArray[np.int64],
     target: tuple[NDArray[np.float32], NDArray[np.int64]],
 ) -> None:
-    """Write outputs into a row-major matrix.
+    """Write outputs into the columns of a row-major matrix.
 
     Parameters
     ----------
     columns
         (rows,) float64 by name, NaN where missing.
-    places
-        (F,) column of the matrix for each output.
     target
         The matrix, float32, and for each row its row in it. Values beyond float32 are NaN.
     """
     columns, given = with_universe(columns, segments, outputs)
     program = _compiled(tuple(outputs), tuple(given.items()))
     if len(outputs):
-        matrix, rows = target
-        run_segments(program, columns, segments, (NO_COLUMNS, (places, rows, matrix)))
+        run_segments(program, columns, segments, (NO_COLUMNS, target))
 
 
 def evaluate_columns(

@@ -6,6 +6,7 @@ is 1 or 0, and missing where one side is missing.
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 from ploutos.errors import FeatureError
 
@@ -132,8 +133,9 @@ class Expression:
         return Expression("fill", (self,), number=float(number))
 
 
+@cache
 def column(name: str) -> Expression:
-    """Return an input column by name."""
+    """Return an input column by name; the same expression for the same name."""
     return Expression("column", name=name)
 
 

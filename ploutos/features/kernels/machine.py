@@ -185,8 +185,8 @@ def _emit(values: Column, warm_up: int, largest: float, out: Column) -> None:
 
 
 @njit(**OPTIONS)
-def _transpose(stage: Matrix, places: Integers, rows: Integers, matrix: Matrix) -> None:
-    """Write stage (F, rows) to the given rows and columns of the matrix, tile by tile.
+def _transpose(stage: Matrix, matrix: Matrix, rows: Integers) -> None:
+    """Write stage (F, rows) to the given rows of the matrix, tile by tile.
 
     Numbers without a sign need no check for an index that counts from the end.
     """
@@ -194,9 +194,10 @@ def _transpose(stage: Matrix, places: Integers, rows: Integers, matrix: Matrix) 
     width, stride = np.uint64(matrix.shape[1]), np.uint64(stage.shape[1])
     for low in range(0, len(rows), TILE_ROWS):
         for i in range(low, min(low + TILE_ROWS, len(rows))):
-            line, source = np.uint64(rows[i]) * width, np.uint64(i)
-            for place in places:
-                flat[line + np.uint64(place)] = values[source]
+            to, source = np.uint64(rows[i]) * width, np.uint64(i)
+            for _ in range(width):
+                flat[to] = values[source]
+                to += np.uint64(1)
                 source += stride
 
 
@@ -206,7 +207,7 @@ def run(
     memory: tuple[Column, Integers, Integers],
     parts: tuple[Integers, Integers, Integers, Integers],
     wide: Matrix,
-    target: tuple[Integers, Integers, Matrix],
+    target: tuple[Matrix, Integers],
 ) -> None:
     """Run a program over the parts of its memory, and give out its features.
 
@@ -224,14 +225,15 @@ def run(
     wide
         (F, rows) float64, the features where `target` is empty.
     target
-        (F,) columns of the matrix and (rows,) its rows, and the float32 matrix to fill.
+        The float32 matrix to fill, F columns, and (rows,) its rows.
     """
     steps, numbers, needs = program
     values, anchors, moves = memory
     offsets, counts, ages, firsts = parts
-    places, rows, matrix = target
+    matrix, rows = target
+    to_matrix = matrix.shape[1] > 0
     ends = np.empty(len(anchors), np.int64)
-    stage = np.empty((len(places), max(1, np.max(counts))), np.float32)
+    stage = np.empty((matrix.shape[1], max(1, np.max(counts))), np.float32)
     for part in range(len(offsets)):
         ends[:] = anchors + moves * offsets[part]
         count, first = max(counts[part], 1), firsts[part]
@@ -244,9 +246,9 @@ def run(
                 continue
             end, hidden = ends[step[TARGET]], max(step[WARM_UP] - ages[part], 0)
             own = values[end - count : end]
-            if len(places) > 0:
+            if to_matrix:
                 _emit(own, hidden, LARGEST_SINGLE, stage[step[FEATURE], :count])
             else:
                 _emit(own, hidden, LARGEST_DOUBLE, wide[step[FEATURE], first : first + count])
-        if len(places) > 0:
-            _transpose(stage, places, rows[first : first + count], matrix)
+        if to_matrix:
+            _transpose(stage, matrix, rows[first : first + count])

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -184,6 +185,21 @@ def test_the_logarithm_is_that_of_the_c_library_to_one_unit_in_the_last_place():
 def test_a_column_that_is_not_there_is_refused_by_name():
     with pytest.raises(FeatureError, match="wolume"):
         evaluate(column("wolume"), x=np.ones(3))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    holes=st.lists(st.integers(0, 39), max_size=6),
+    cut=st.integers(1, 40),
+    span=st.sampled_from([1, 2, 3, 9, 27]),
+)
+def test_an_exponential_mean_is_that_of_pandas_and_no_later_value_moves_a_bit(holes, cut, span):
+    x = np.random.default_rng(cut).normal(5.0, 1.0, 40)
+    x[holes] = np.nan
+    received = evaluate(ema(X, span), x=x)
+    expected = pd.Series(x).ewm(span=span, adjust=False, ignore_na=True).mean()
+    np.testing.assert_allclose(received, np.where(np.isnan(x), np.nan, expected), rtol=1e-13)
+    np.testing.assert_array_equal(evaluate(ema(X, span), x=x[:cut]), received[:cut])
 
 
 @pytest.mark.parametrize("value", [0.0, -0.0, -1.0, np.nan, np.inf, -np.inf, 5e-324])

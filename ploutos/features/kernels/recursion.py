@@ -11,15 +11,51 @@ from numba import njit
 from ploutos.features.kernels.arrays import OPTIONS, Column
 
 
-# One product of the sum may be fused with it, to halve the wait for the last mean. The other one is
-# taken before: which of two is fused would be for the compiler to say, anew in every copy it makes.
+# One product of a sum may be fused with it, to halve the wait for the last mean. No sum has two of
+# them: which one is fused would be for the compiler to say, anew in every copy it makes.
+@njit(fastmath={"contract"}, **OPTIONS)
+def _accumulate_few(state: float, powers: tuple[float, float, float, float], out: Column) -> float:
+    """Do what `_accumulate` does for up to four values, of which some may be missing."""
+    rest, before, chain, sound = powers[0], state, 0.0, True
+    for k in range(len(out)):
+        if out[k] - out[k] != 0.0:
+            sound = False
+        elif sound:
+            chain = out[k] + rest * chain
+            state = chain + powers[k] * before
+        else:
+            state = out[k] + rest * state
+        out[k] = state
+    return state
+
+
 @njit(fastmath={"contract"}, **OPTIONS)
 def _accumulate(state: float, rest: float, out: Column) -> None:
-    for i in range(len(out)):
-        # A branch, not a choice between two numbers: nothing then waits but the mean itself.
-        if out[i] - out[i] == 0.0:
-            state = out[i] + rest * state
-        out[i] = state
+    """Add to each value `rest` times the sum so far, four values to a step.
+
+    Four values are chained without the sum before them, which comes in by powers of `rest`: only
+    every fourth value waits for one of the same kind. A value is made of the past alone, and in
+    the same way whatever follows.
+    """
+    square = rest * rest
+    powers = rest, square, square * rest, square * square
+    whole = len(out) // 4 * 4
+    for base in range(np.uint64(0), np.uint64(whole), np.uint64(4)):
+        at_1, at_2, at_3 = base + np.uint64(1), base + np.uint64(2), base + np.uint64(3)
+        first, second, third, fourth = out[base], out[at_1], out[at_2], out[at_3]
+        total = first + second + third + fourth
+        if total - total == 0.0:
+            second = second + rest * first
+            third = third + rest * second
+            fourth = fourth + rest * third
+            out[base] = first + powers[0] * state
+            out[at_1] = second + powers[1] * state
+            out[at_2] = third + powers[2] * state
+            state = fourth + powers[3] * state
+            out[at_3] = state
+        else:
+            state = _accumulate_few(state, powers, out[base : base + np.uint64(4)])
+    _accumulate_few(state, powers, out[whole:])
 
 
 @njit(**OPTIONS)

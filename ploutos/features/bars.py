@@ -42,8 +42,10 @@ def read_bars(bars: pl.DataFrame) -> tuple[Columns, Segments]:
         )
     instants = bars["closed_at"].cast(pl.Datetime("ns", "UTC")).to_physical().to_numpy()
     columns = {name: bars[name].cast(pl.Float64).to_numpy() for name in BAR_COLUMNS[2:]}
-    lengths = bars["symbol"].rle().struct.field("len").to_numpy()
-    bounds = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    symbol = bars["symbol"]
+    begins = symbol.ne_missing(symbol.shift(1)).arg_true().to_numpy().astype(np.int64)
+    bounds = np.concatenate([[0], begins[begins > 0], [bars.height] * bool(bars.height)])
+    bounds = bounds.astype(np.int64)
     segments = Segments(bounds, instants)
     _check_order(bars, segments)
     _check_prices(bars, columns)

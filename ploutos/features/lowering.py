@@ -77,20 +77,35 @@ def _zero(windows: Windows, x: int) -> int:
     return windows.add("multiply_number", (x,), 0, 0.0)
 
 
-def squares(windows: Windows, x: int, n_bars: int) -> int:
-    """Return the sum of squares about the mean."""
+def _central(
+    windows: Windows, join: str, sums: tuple[Callable[..., int], ...], x: int, n_bars: int
+) -> int:
+    """Return the first of the sums, which is joined from the parts of all of them."""
     if n_bars == 1:
         return _zero(windows, x)
-    inputs = (*windows.parts(squares, x, n_bars=n_bars), windows.get(gap, x, n_bars=n_bars))
-    return windows.add("join_squares", inputs, *split(n_bars))
+    parts = [part for one in sums for part in windows.parts(one, x, n_bars=n_bars)]
+    inputs = (*parts, windows.get(gap, x, n_bars=n_bars))
+    return windows.add(join, inputs, *split(n_bars))
+
+
+def squares(windows: Windows, x: int, n_bars: int) -> int:
+    """Return the sum of squares about the mean."""
+    return _central(windows, "join_squares", (squares,), x, n_bars)
+
+
+def cubes(windows: Windows, x: int, n_bars: int) -> int:
+    """Return the sum of cubes about the mean."""
+    return _central(windows, "join_third", (cubes, squares), x, n_bars)
+
+
+def fourths(windows: Windows, x: int, n_bars: int) -> int:
+    """Return the sum of fourth powers about the mean."""
+    return _central(windows, "join_fourth", (fourths, cubes, squares), x, n_bars)
 
 
 def trend(windows: Windows, x: int, n_bars: int) -> int:
     """Return the sum of (bar - mean bar) times value."""
-    if n_bars == 1:
-        return _zero(windows, x)
-    inputs = (*windows.parts(trend, x, n_bars=n_bars), windows.get(gap, x, n_bars=n_bars))
-    return windows.add("join_trend", inputs, *split(n_bars))
+    return _central(windows, "join_trend", (trend,), x, n_bars)
 
 
 def products(windows: Windows, x: int, y: int, n_bars: int) -> int:
@@ -100,31 +115,6 @@ def products(windows: Windows, x: int, y: int, n_bars: int) -> int:
     gaps = (windows.get(gap, x, n_bars=n_bars), windows.get(gap, y, n_bars=n_bars))
     inputs = (*windows.parts(products, x, y, n_bars=n_bars), *gaps)
     return windows.add("join_products", inputs, *split(n_bars))
-
-
-def cubes(windows: Windows, x: int, n_bars: int) -> int:
-    """Return the sum of cubes about the mean."""
-    if n_bars == 1:
-        return _zero(windows, x)
-    inputs = (
-        *windows.parts(cubes, x, n_bars=n_bars),
-        *windows.parts(squares, x, n_bars=n_bars),
-        windows.get(gap, x, n_bars=n_bars),
-    )
-    return windows.add("join_third", inputs, *split(n_bars))
-
-
-def fourths(windows: Windows, x: int, n_bars: int) -> int:
-    """Return the sum of fourth powers about the mean."""
-    if n_bars == 1:
-        return _zero(windows, x)
-    inputs = (
-        *windows.parts(fourths, x, n_bars=n_bars),
-        *windows.parts(cubes, x, n_bars=n_bars),
-        *windows.parts(squares, x, n_bars=n_bars),
-        windows.get(gap, x, n_bars=n_bars),
-    )
-    return windows.add("join_fourth", inputs, *split(n_bars))
 
 
 def largest(windows: Windows, x: int, n_bars: int) -> int:

@@ -33,11 +33,9 @@ _RANK = percentile(_VALUE, 252)
 
 
 def _rows(series: str) -> tuple[Feature, ...]:
-    prefix = series.lower()
-
     def row(name: str, expression: Expression, warm_up: int, unit: str, formula: str) -> Feature:
-        source = f"{series}, on its own observations"
-        return Feature(f"{prefix}_{name}", "macro", expression, warm_up, unit, formula, source)
+        own_name, source = f"{series.lower()}_{name}", f"{series}, on its own observations"
+        return Feature(own_name, "macro", expression, warm_up, unit, formula, source)
 
     return (
         row(

@@ -13,6 +13,9 @@ from ploutos.features.kernels.arrays import OPTIONS, Column
 LANES = 256
 PARABOLIC_STEP = 0.02
 PARABOLIC_LIMIT = 0.2
+# Prices are whole ticks and often touch a stop that is one of them: what differs by less than this
+# share is the same price, whatever the rounding errors of its unit.
+TIE = 1e-9
 # The states of parabolic runs lie in one array, at distances that the compiler knows: with an array
 # each it would have to ask of all pairs whether they overlap, and give up.
 SIDE, STOP, BEST, PACE, VALUE = (np.uint64(part * LANES) for part in range(5))
@@ -74,7 +77,8 @@ def _first_parabolics(
     (old_high, high), (old_low, low) = highs, lows
     for i in range(np.uint64(len(high))):
         fall, rise = old_low[i] - low[i], high[i] - old_high[i]
-        short = (fall > 0.0) & (rise < fall)
+        tie = TIE * high[i]
+        short = (fall > tie) & (fall - rise > tie)
         lanes[i + SIDE] = -1.0 if short else 1.0
         lanes[i + STOP] = -old_high[i] if short else old_low[i]
         lanes[i + BEST] = -low[i] if short else high[i]
@@ -98,10 +102,10 @@ def _advance_parabolics(
         bottom, old_bottom = low[i] if long else -high[i], old_low[i] if long else -old_high[i]
         ceiling = top if top > old_top else old_top
         floor = bottom if bottom < old_bottom else old_bottom
-        turned = bottom <= stop
+        turned = bottom <= stop + TIE * abs(stop)
         reached = best if best > ceiling else ceiling
         value = reached if turned else stop
-        is_best = top > best
+        is_best = top > best + TIE * abs(best)
         faster = pace + PARABOLIC_STEP
         faster = faster if faster < PARABOLIC_LIMIT else PARABOLIC_LIMIT
         pace_on = faster if is_best else pace

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ploutos.errors import FeatureError
 from ploutos.features.bars import read_bars
 from ploutos.features.bases import BASES
 from ploutos.features.catalog import CATALOG, check_catalog, select_features
@@ -46,8 +47,8 @@ def compute_features(
     Raises
     ------
     FeatureError
-        If a column is missing, rows are unsorted or duplicated, or a price is not a positive
-        finite number.
+        If a column is missing, rows are unsorted or duplicated, a price is not a positive finite
+        number, or Polars cannot compute a row that is written in its words.
     """
     wanted = select_features(config) if features is None else features
     check_catalog(wanted)
@@ -140,11 +141,7 @@ def _polars_columns(
     frame = _frame_of_bases(bars, columns, segments, features)
     for over in ("symbol", "closed_at"):
         own = [feature for feature in rows if feature.over == over]
-        frame = frame.with_columns(
-            feature.expression.cast(pl.Float64).over(over).alias(feature.name)
-            for feature in own
-            if isinstance(feature.expression, pl.Expr)
-        ).with_columns(
+        frame = _with_rows(frame, own, over).with_columns(
             pl.when((pl.col("bar") >= feature.warm_up_bars) & pl.col(feature.name).is_finite())
             .then(pl.col(feature.name))
             .alias(feature.name)
@@ -186,9 +183,33 @@ def calendar_columns(
     clock = pl.DataFrame({"closed_at": distinct}).with_columns(
         pl.col("closed_at").cast(pl.Datetime("ns", "UTC"))
     )
-    computed = clock.select(
-        feature.expression.cast(pl.Float64).alias(feature.name)
+    computed = _with_rows(clock, features, None)
+    return {feature.name: computed[feature.name].to_numpy()[places] for feature in features}
+
+
+def _with_rows(frame: pl.DataFrame, features: Sequence[Feature], over: str | None) -> pl.DataFrame:
+    """Add rows that are Polars expressions; name the one that Polars cannot compute."""
+    expressions = {
+        feature.name: feature.expression.cast(pl.Float64)
         for feature in features
         if isinstance(feature.expression, pl.Expr)
+    }
+    if over is not None:
+        expressions = {name: one.over(over) for name, one in expressions.items()}
+    try:
+        return frame.with_columns(**expressions)
+    except pl.exceptions.PolarsError as error:
+        for name, one in expressions.items():
+            try:
+                frame.select(one)
+            except pl.exceptions.PolarsError as own:
+                raise _not_computed(f"the feature '{name}'", own) from own
+        raise _not_computed(f"the features {list(expressions)}", error) from error
+
+
+def _not_computed(what: str, error: Exception) -> FeatureError:
+    first_line = str(error).splitlines()[0]
+    return FeatureError(
+        f"{what} cannot be computed: {type(error).__name__}: {first_line}. It may name the bases "
+        "of `ploutos.features.bases` and, with over='closed_at', other features."
     )
-    return {name: computed[name].to_numpy()[places] for name in computed.columns}

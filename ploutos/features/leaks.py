@@ -89,7 +89,7 @@ def find_leaks(
     """
     report = on_progress or (lambda _fraction: None)
     bars = bars.with_columns(number=pl.int_range(pl.len(), dtype=pl.Int64).over("symbol"))
-    full = _compute_first(bars.with_columns(world=pl.lit(0, dtype=pl.Int64)), features)
+    full = _compute(bars.with_columns(world=pl.lit(0, dtype=pl.Int64)), features)
     n_bars = bars.select(pl.len().over("symbol").max()).item(0, 0)
     _check_known(features, full, n_bars)
     leaks: dict[tuple[str, str], Leak] = {}
@@ -116,27 +116,6 @@ def _check_known(features: tuple[Feature, ...], full: pl.DataFrame, n_bars: int)
             f"no value at any of {n_bars} bars, so nothing can be checked: {named}. Give more bars "
             f"({bars_needed(tuple(unseen))} pass the warm-up), or look at the formula."
         )
-
-
-def _compute_first(worlds: pl.DataFrame, features: tuple[Feature, ...]) -> pl.DataFrame:
-    """Compute the full history, and name the feature that Polars cannot compute."""
-    try:
-        return _compute(worlds, features)
-    except pl.exceptions.PolarsError as error:
-        for feature in features:
-            try:
-                _compute(worlds, (feature,))
-            except pl.exceptions.PolarsError as own:
-                raise FeatureError(
-                    f"the feature '{feature.name}' cannot be computed: {_first_line(own)}. It may "
-                    "name the bases of `ploutos.features.bases` and, with over='closed_at', other "
-                    "features."
-                ) from own
-        raise FeatureError(f"the features cannot be computed: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).splitlines()[0]}"
 
 
 def _futures(bars: pl.DataFrame, n_bars: int) -> Iterator[tuple[str, float, pl.DataFrame]]:

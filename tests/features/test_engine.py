@@ -77,6 +77,16 @@ def test_a_feature_has_the_same_bits_whatever_is_computed_with_it(bar_maker):
         assert alone.equals(whole[row.name], null_equal=True), row.name
 
 
+@pytest.mark.parametrize("over", ["symbol", "closed_at", "instant"])
+def test_a_row_that_polars_cannot_compute_is_named(bar_maker, over):
+    rows = tuple(
+        Feature(name, "own", pl.col(column), 0, "-", "-", "-", over=over)
+        for name, column in (("fair", "closed_at"), ("typo", "clse"))
+    )
+    with pytest.raises(FeatureError, match=r"'typo' cannot be computed: ColumnNotFound.*clse"):
+        compute_features(bar_maker(1, 30, seed=1), CONFIG, rows)
+
+
 def constant_bars(n_bars=300, price=10.1, volume=1000.0):
     return pl.DataFrame({name: [price] * n_bars for name in PRICES}).with_columns(
         symbol=pl.lit("C"),

@@ -115,7 +115,7 @@ def run_segments(program: Program, columns: Columns, segments: Segments, outputs
 
     def work(low: int, _: int, own: NDArray[np.int64]) -> None:
         counts = np.diff(own)
-        parts = (own[1:], counts, np.zeros_like(counts), low + own[:-1])
+        parts = (own[1:], counts, low + own[:-1])
         run(program.table, lay_out(program, columns, low, own), parts, *outputs)
 
     share(segments.bounds, work)

@@ -28,7 +28,7 @@ from ploutos.features.evaluate import (
 from ploutos.features.expression import Expression
 from ploutos.features.feature import Feature, outputs_of
 from ploutos.features.kernels.machine import run
-from ploutos.features.kernels.tails import keep_tails, make_room
+from ploutos.features.kernels.tails import advance, keep_tails
 from ploutos.features.kernels.universe import members
 from ploutos.features.program import (
     FEATURE,
@@ -41,20 +41,25 @@ from ploutos.features.program import (
 )
 
 _NS_PER_DAY = 86_400_000_000_000
-# Fewer of them take less time than to start a thread.
-_FEWEST_SYMBOLS = 64
+# A row of so many values is worth a loop of its own, and their tails fit a cache.
+_SYMBOLS_PER_BLOCK = 256
 
 
 class _Tails:
-    """The state of one program: for every symbol, the newest values of every column."""
+    """The state of one program: the newest values of every column, in blocks of symbols."""
 
     def __init__(self, program: Program, columns: Columns, bounds: NDArray[np.int64]) -> None:
         self.program = program
-        lengths = _lengths(program)
+        self.needs = program.needs
+        lengths = _lengths(program, self.needs)
         self.layout = (np.cumsum(lengths), lengths)
-        self.tails = np.empty((len(bounds) - 1, int(lengths.sum())))
-        self.ages = np.diff(bounds)
-        steps, numbers, needs = program.table
+        n_symbols = len(bounds) - 1
+        width = max(1, min(n_symbols, _SYMBOLS_PER_BLOCK))
+        n_blocks = -(-n_symbols // width)
+        self.tails = np.full((n_blocks, int(lengths.sum()), width), np.nan)
+        self.ages = np.zeros(n_blocks * width, np.int64)
+        self.ages[:n_symbols] = np.diff(bounds)
+        steps, numbers = program.table
         silent = steps.copy()
         silent[:, FEATURE] = -1
 
@@ -62,11 +67,11 @@ class _Tails:
             values, anchors, moves = lay_out(program, columns, low, own)
             first, zero = int(np.searchsorted(bounds, low)), np.zeros(1, np.int64)
             for part, (begin, end) in enumerate(itertools.pairwise(own.tolist())):
-                parts = (zero + end, zero + end - begin, zero, zero)
-                memory = (values, anchors, moves)
-                run((silent, numbers, needs), memory, parts, NO_COLUMNS, NO_MATRIX)
-                line = self.tails[first + part]
-                keep_tails(values, anchors + moves * end, end - begin, self.layout, line)
+                parts = (zero + end, zero + end - begin, zero)
+                run((silent, numbers), (values, anchors, moves), parts, NO_COLUMNS, NO_MATRIX)
+                block, place = divmod(first + part, width)
+                memory = (values, anchors + moves * end)
+                keep_tails(memory, end - begin, self.layout, self.tails[block], place)
 
         share(bounds, work)
 
@@ -74,21 +79,28 @@ class _Tails:
         self, columns: Columns, symbols: NDArray[np.int64], n_outputs: int
     ) -> NDArray[np.float64]:
         """Append a row to the given symbols and return the outputs, (F, rows)."""
-        out = np.empty((n_outputs, len(symbols)))
+        n_blocks, _, width = self.tails.shape
         names = self.program.columns
-        inputs = np.array([columns[name] for name in names]).reshape(len(names), len(symbols))
-        ends, width = self.layout[0], self.tails.shape[1]
-        memory = (self.tails.reshape(-1), ends, np.ones_like(ends))
+        inputs = np.full((n_blocks, len(names), width), np.nan)
+        for number, name in enumerate(names):
+            inputs[symbols // width, number, symbols % width] = columns[name]
+        present = np.zeros(n_blocks * width, bool)
+        present[symbols] = True
+        wide = np.empty((n_blocks, n_outputs, width))
 
         def work(low: int, high: int, _: NDArray[np.int64]) -> None:
-            own = symbols[low:high]
-            make_room(self.tails, self.layout, own, np.ascontiguousarray(inputs[:, low:high]))
-            parts = (own * width, np.zeros_like(own), self.ages[own], np.arange(low, high))
-            run(self.program.table, memory, parts, out, NO_MATRIX)
+            for block in range(low, high):
+                own = slice(block * width, (block + 1) * width)
+                tails, absent = self.tails[block], ~present[own]
+                # Whoever has no bar today is left as it was.
+                kept = tails[:, absent]
+                state, newest = (tails, self.layout), (inputs[block], self.ages[own])
+                advance(self.program.table, self.needs, state, newest, wide[block])
+                tails[:, absent] = kept
 
-        share(np.arange(len(symbols) + 1), work, _FEWEST_SYMBOLS)
+        share(np.arange(n_blocks + 1), work, 1)
         self.ages[symbols] += 1
-        return out
+        return wide[symbols // width, :, symbols % width].T  # (rows, F) -> (F, rows)
 
 
 class LiveFeatures:
@@ -204,10 +216,10 @@ class LiveFeatures:
         return out
 
 
-def _lengths(program: Program) -> NDArray[np.int64]:
+def _lengths(program: Program, needs: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return how many values each column's readers look back on, and its own computation."""
     lengths = np.ones(program.n_places, dtype=np.int64)
-    for step, need in zip(program.steps, program.needs, strict=True):
+    for step, need in zip(program.steps, needs, strict=True):
         for place in (int(step[TARGET]), *step[FIRST_INPUT:].tolist()):
             lengths[place] = max(lengths[place], need)
     return lengths

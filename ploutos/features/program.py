@@ -48,9 +48,9 @@ class Program:
         return len(self.columns) + self.n_registers
 
     @property
-    def table(self) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+    def table(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return what the machine is given."""
-        return self.steps, self.numbers, self.needs
+        return self.steps, self.numbers
 
     @property
     def needs(self) -> NDArray[np.int64]:
@@ -177,7 +177,7 @@ def compile_program(
         own = features.get(node, [])
         if not name:
             sources = [places[one] for one in inputs]
-            padding = [places[node]] * (MOST_INPUTS - len(sources))
+            padding = sources[:1] * (MOST_INPUTS - len(sources))
             steps.append([_code(operation), places[node], n_bars, -1, 0, *sources, *padding])
             numbers.append(constant)
             if own:

@@ -10,8 +10,8 @@ from ploutos.compiled import CACHED
 Column = NDArray[np.floating[Any]]
 Integers = NDArray[np.int64]
 Matrix = NDArray[np.floating[Any]]
-# What `ploutos.features.program.Program.table` holds: instructions, constants, needs.
-Table = tuple[Integers, NDArray[np.float64], Integers]
+# What `ploutos.features.program.Program.table` holds: instructions and their constants.
+Table = tuple[Integers, NDArray[np.float64]]
 # All columns that a program works on, one after the other, and where the newest value of each
 # stands, plus one: column p of n rows is `values[ends[p] - n : ends[p]]`.
 Memory = tuple[Column, Integers]

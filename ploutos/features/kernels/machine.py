@@ -2,8 +2,8 @@
 
 A program is a table of instructions, each of which makes one column of a segment from others. The
 machine is compiled once; what it computes is data. It holds no state and does not need Python's
-lock while it runs. All of it is one compiled function, so that what a program is run for (whole
-histories into columns, into a matrix, or one more row) costs no second compilation.
+lock while it runs. All of it is one compiled function, so that what a program is run for (columns
+or a matrix) costs no second compilation.
 
 An instruction is a row of int64: code, place, n, feature, warm-up, places of its inputs. A place
 is a column of the memory. A feature of 0 or more sends the column to the output, NaN in its
@@ -66,16 +66,19 @@ def _input(step: Integers, number: int, memory: Memory, count: int) -> Column:
 
 
 @njit(**OPTIONS)
-def _pair(step: Integers, number: int, memory: Memory, count: int) -> tuple[Column, Column]:
+def _pair(
+    step: Integers, number: int, memory: Memory, count: int, stride: int
+) -> tuple[Column, Column]:
     """Return the newest values of an input, and those n rows before of the input after it."""
     values, ends = memory
-    new_end, old_end = ends[step[FIRST_INPUT + number]], ends[step[FIRST_INPUT + number + 1]]
-    lag = step[BARS]
-    return values[new_end - count : new_end], values[old_end - lag - count : old_end - lag]
+    new_end = ends[step[FIRST_INPUT + number]]
+    old_end = ends[step[FIRST_INPUT + number + 1]] - step[BARS] * stride
+    return values[new_end - count : new_end], values[old_end - count : old_end]
 
 
 @njit(**OPTIONS)
-def _row_by_row(step: Integers, number: float, memory: Memory, out: Column) -> None:
+def row_by_row(step: Integers, number: float, memory: Memory, out: Column) -> None:
+    """Fill `out`, whose values depend on the inputs' values of their own row alone."""
     code, count = step[CODE], len(out)
     group = code // op.GROUP
     x, y = _input(step, 0, memory, count), _input(step, 1, memory, count)
@@ -102,10 +105,13 @@ def _row_by_row(step: Integers, number: float, memory: Memory, out: Column) -> N
 
 
 @njit(**OPTIONS)
-def _join(step: Integers, number: float, memory: Memory, out: Column) -> None:
-    """Fill `out` from pairs of columns, of which the second is read `lag` rows before."""
+def join(step: Integers, number: float, memory: Memory, out: Column, stride: int) -> None:
+    """Fill `out` from pairs of columns, of which the second is read `lag` rows before.
+
+    `stride` is how far apart the values of neighbouring rows stand.
+    """
     code, lag, count = step[CODE], float(step[BARS]), len(out)
-    new, old = _pair(step, 0, memory, count)
+    new, old = _pair(step, 0, memory, count, stride)
     if code < op.JOIN_SUM:
         lag_pair(code, new, old, out)
     elif code == op.JOIN_SUM:
@@ -121,20 +127,23 @@ def _join(step: Integers, number: float, memory: Memory, out: Column) -> None:
         gaps = _input(step, 2, memory, count), _input(step, 3, memory, count)
         join_products((new, old), gaps, lag * number / (lag + number), out)
     elif code == op.JOIN_THIRD:
-        squares, gap = _pair(step, 2, memory, count), _input(step, 4, memory, count)
+        squares, gap = _pair(step, 2, memory, count, stride), _input(step, 4, memory, count)
         join_third((new, old), squares, gap, (lag, number), out)
     elif code == op.JOIN_FOURTH:
-        cubes, squares = _pair(step, 2, memory, count), _pair(step, 4, memory, count)
+        cubes, squares = (
+            _pair(step, 2, memory, count, stride),
+            _pair(step, 4, memory, count, stride),
+        )
         gap = _input(step, 6, memory, count)
         join_fourth((new, old), (*cubes, *squares), gap, (lag, number), out)
     elif code == op.JOIN_AGE:
-        join_age((new, old), _pair(step, 2, memory, count), step[BARS], out)
+        join_age((new, old), _pair(step, 2, memory, count, stride), step[BARS], out)
     else:
         join_extreme(code, new, old, out)
 
 
 @njit(**OPTIONS)
-def _window(step: Integers, number: float, memory: Memory, out: Column, start: int) -> None:
+def window(step: Integers, number: float, memory: Memory, out: Column, start: int) -> None:
     """Fill `out[start:]`; what reads its own value of before finds it in `out[start - 1]`."""
     code, n, count = step[CODE], step[BARS], len(out)
     x, y = _input(step, 0, memory, count), _input(step, 1, memory, count)
@@ -165,14 +174,14 @@ def execute(step: Integers, number: float, memory: Memory, count: int, start: in
     values, ends = memory
     end = ends[step[TARGET]]
     if step[CODE] < op.SHIFT:
-        _row_by_row(step, number, memory, values[end - count + start : end])
+        row_by_row(step, number, memory, values[end - count + start : end])
     elif step[CODE] < op.WINDOW_RANK:
         first = min(max(start, step[BARS]), count)
         values[end - count + start : end - count + first] = np.nan
         if first < count:
-            _join(step, number, memory, values[end - count + first : end])
+            join(step, number, memory, values[end - count + first : end], 1)
     else:
-        _window(step, number, memory, values[end - count : end], start)
+        window(step, number, memory, values[end - count : end], start)
 
 
 @njit(**OPTIONS)
@@ -205,7 +214,7 @@ def _transpose(stage: Matrix, matrix: Matrix, rows: Integers) -> None:
 def run(
     program: Table,
     memory: tuple[Column, Integers, Integers],
-    parts: tuple[Integers, Integers, Integers, Integers],
+    parts: tuple[Integers, Integers, Integers],
     wide: Matrix,
     target: tuple[Matrix, Integers],
 ) -> None:
@@ -214,37 +223,34 @@ def run(
     Parameters
     ----------
     program
-        Instructions, constants, and the values of its inputs that each one needs to give one.
+        Instructions and their constants.
     memory
         Values; for each place where its column ends, and how much further per unit of a part's
         offset.
     parts
-        (P,) each: offset; rows to compute, or 0 for one more row of a column whose earlier values
-        are in the memory; rows of the history before the first one computed; number of the first
-        one in `wide` or `rows`.
+        (P,) each: offset; number of rows; number of the first one in `wide` or `rows`.
     wide
         (F, rows) float64, the features where `target` is empty.
     target
         The float32 matrix to fill, F columns, and (rows,) its rows.
     """
-    steps, numbers, needs = program
+    steps, numbers = program
     values, anchors, moves = memory
-    offsets, counts, ages, firsts = parts
+    offsets, counts, firsts = parts
     matrix, rows = target
     to_matrix = matrix.shape[1] > 0
     ends = np.empty(len(anchors), np.int64)
-    stage = np.empty((matrix.shape[1], max(1, np.max(counts))), np.float32)
+    stage = np.empty((matrix.shape[1], np.max(counts)), np.float32)
     for part in range(len(offsets)):
         ends[:] = anchors + moves * offsets[part]
-        count, first = max(counts[part], 1), firsts[part]
+        count, first = counts[part], firsts[part]
         for k in range(len(steps)):
             step = steps[k]
             if step[CODE] >= 0:
-                read = counts[part] if counts[part] > 0 else needs[k]
-                execute(step, numbers[k], (values, ends), read, read - count)
+                execute(step, numbers[k], (values, ends), count, 0)
             if step[FEATURE] < 0:
                 continue
-            end, hidden = ends[step[TARGET]], max(step[WARM_UP] - ages[part], 0)
+            end, hidden = ends[step[TARGET]], step[WARM_UP]
             own = values[end - count : end]
             if to_matrix:
                 _emit(own, hidden, LARGEST_SINGLE, stage[step[FEATURE], :count])

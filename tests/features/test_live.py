@@ -57,6 +57,25 @@ def test_a_missing_volume_stops_no_exponential_mean_of_it(bars):
         np.testing.assert_allclose(live.advance(session), expected, rtol=1e-6)
 
 
+def test_more_symbols_than_a_block_holds_keep_their_own_values(bar_maker):
+    names = {"sma_distance_10", "rsi_2", "momentum_5", "momentum_21_rank"}
+    rows = tuple(row for row in CATALOG if row.name in names)
+    many = bar_maker(2, 80, seed=3)
+    many = pl.concat(
+        many.with_columns(
+            (pl.lit(f"{copy:03d}") + pl.col("symbol")).alias("symbol"),
+            *(pl.col(name) * (1.0 + copy / 7.0) for name in ("open", "high", "low")),
+            close=pl.col("close") * (1.0 + copy / 7.0),
+        ).filter(pl.int_range(pl.len()).over("symbol") >= copy % 11)
+        for copy in range(150)
+    )
+    last = pl.col("closed_at") == many["closed_at"].max()
+    received = LiveFeatures(many.filter(~last), rows).advance(many.filter(last))
+    expected = compute_matrix(many, rows)[many.select(last).to_series().to_numpy()]
+    assert received.shape == (300, 4)
+    np.testing.assert_allclose(received, expected, rtol=1e-6, atol=1e-9)
+
+
 def test_a_short_history_is_still_inside_its_warm_up(bars):
     live = LiveFeatures(bars.filter(pl.col("number") < 3), CATALOG)
     session = bars.filter(pl.col("number") == 4)

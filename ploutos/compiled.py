@@ -1,16 +1,17 @@
-"""The decorator of every compiled function. In: a pure function. Out: it, compiled and cached.
+"""The decorators of compiled functions. In: a pure function. Out: it, compiled and cached.
 
 Numba notices a change of the file that a cached function stands in, but not of the functions it
 calls: after an edit of the costs the cached transition would go on with the old ones. The cache
-therefore lies in a folder named by the digest of all sources that hold compiled functions.
+therefore lies in a folder named by the digest of all sources of the function's group.
 """
 
 import os
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, TypeVar, cast
 
 import numba
 from numba.core import config
@@ -19,8 +20,14 @@ from ploutos.store import digest_file, digest_json
 
 # Folders of other versions of the code are removed when nobody has used them for a week.
 UNUSED_AFTER_S = 7 * 86_400
-# Compiled functions stand in these files and folders, and call none that stand elsewhere.
-COMPILED_SOURCES = ("compiled.py", "env", "features/kernels", "portfolio")
+# Compiled functions stand in these files and folders, and call none of another group: an edit of
+# the environment must not make the features, which take half a minute, be compiled anew.
+SOURCES = {
+    "accounts": ("compiled.py", "env", "portfolio"),
+    "features": ("compiled.py", "features/kernels"),
+}
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def cache_folder(package: Path, digest: str) -> Path:
@@ -40,30 +47,49 @@ def cache_folder(package: Path, digest: str) -> Path:
     return root / f"numba-{digest[:16]}"
 
 
-def compiled_digest(package: Path) -> str:
-    """Return a digest of every source file that holds compiled functions."""
+def sources_digest(package: Path, group: str) -> str:
+    """Return a digest of every source file that holds compiled functions of a group."""
     sources = [
         file
-        for name in COMPILED_SOURCES
+        for name in SOURCES[group]
         for file in ([package / name] if name.endswith(".py") else (package / name).rglob("*.py"))
     ]
     return digest_json({str(file.relative_to(package)): digest_file(file) for file in sources})
 
 
-def _use_cache() -> None:
+def _open_cache(group: str) -> Path:
     package = Path(__file__).parent
-    folder = cache_folder(package, compiled_digest(package))
+    folder = cache_folder(package, sources_digest(package, group))
     if not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
         for other in folder.parent.glob("numba-*"):
             if time.time() - other.stat().st_mtime > UNUSED_AFTER_S:
                 shutil.rmtree(other, ignore_errors=True)
-    config.CACHE_DIR = str(folder)  # pyright: ignore[reportAttributeAccessIssue] - set at import
+    return folder
 
 
-# Numba reads the setting when a function is decorated, so it has to stand before the first one.
-_use_cache()
+def compiler(group: str, **options: Any) -> Callable[[F], F]:
+    """Return the decorator of one group's functions; they release the GIL while they run.
 
-CACHED: Final[dict[str, Any]] = {"cache": True, "nogil": True}
+    Parameters
+    ----------
+    group : str
+        A key of `SOURCES`.
+    **options
+        Further options of `numba.njit`.
+    """
+    folder = _open_cache(group)
 
-compiled = numba.njit(**CACHED)
+    def compiled(function: F) -> F:
+        # Numba asks where its cache is when a function is decorated.
+        config.CACHE_DIR = str(folder)  # pyright: ignore[reportAttributeAccessIssue] - set at import
+        # A dispatcher is called as the function is; to a type checker it is the function.
+        return cast(F, numba.njit(cache=True, nogil=True, **options)(function))
+
+    return compiled
+
+
+# A division by zero gives infinity or NaN, as everywhere in NumPy: the check that Python's own rule
+# needs would keep loops from being vectorised. Whoever divides looks at the divisor first. A call
+# would cost as much as what these small functions do.
+compiled = compiler("accounts", error_model="numpy", forceinline=True)

@@ -7,19 +7,25 @@ from pathlib import Path
 import pytest
 
 import ploutos
-from ploutos.compiled import COMPILED_SOURCES, cache_folder
+from ploutos.compiled import SOURCES, cache_folder
 
 PROBE = """
+from dataclasses import replace
 import numpy as np
 from ploutos.env.account import decide, open_accounts, settle
-from ploutos.portfolio import PortfolioConfig, rules_of
-from tests.env.test_account import one_symbol_market
-market = one_symbol_market(opens=[100, 100, 100], closes=[100, 100, 100])
-accounts = open_accounts(1, 1, 10**12)
-rules = rules_of(PortfolioConfig())
-decide(market, accounts, 0, 0, np.array([1]), rules)
-settle(market, accounts, 0, 1, rules)
-print(accounts.fill_price[0, 0])
+from ploutos.env.market import market_of
+from ploutos.portfolio import CostConfig, PortfolioConfig, rules_of
+from ploutos.portfolio.fills import new_trades
+from tests.panels import random_panel
+panel = random_panel(bars=12, symbols=1)
+prices = panel.prices.copy()
+prices[:, :, :4] = 100.0
+market = market_of(replace(panel, prices=prices))
+accounts, trades = open_accounts(1, 1, 1e12), new_trades(1)
+rules = rules_of(PortfolioConfig(costs=CostConfig(impact_bps=0)))
+decide(market, accounts, (0, 10), np.array([1]), rules, trades)
+settle(market, accounts, (0, 11), rules, trades)
+print(trades.fill_price[0])
 """
 
 
@@ -37,11 +43,11 @@ def test_edited_cost_reaches_the_compiled_transition_that_calls_it(tmp_path):
     for name in ("ploutos", "tests"):
         shutil.copytree(root / name, tmp_path / name, ignore=skip)
     assert fill_price(tmp_path) == pytest.approx(100.02, rel=1e-12)
-    accounting = tmp_path / "ploutos" / "portfolio" / "accounting.py"
-    text = accounting.read_text()
-    doubled = text.replace("1.0 + rules.half_spread", "1.0 + 2.0 * rules.half_spread")
+    costs = tmp_path / "ploutos" / "portfolio" / "costs.py"
+    text = costs.read_text()
+    doubled = text.replace("slippage = rules.half_spread", "slippage = 2.0 * rules.half_spread")
     assert doubled != text
-    accounting.write_text(doubled)
+    costs.write_text(doubled)
     assert fill_price(tmp_path) == pytest.approx(100.04, rel=1e-12)
 
 
@@ -52,13 +58,23 @@ def test_compiled_code_lies_beside_the_package_or_where_the_user_wants_it(tmp_pa
     assert cache_folder(tmp_path, "ab" * 32) == tmp_path / "own" / "numba-abababababababab"
 
 
-def test_compiled_functions_stand_only_where_the_digest_looks():
+def test_compiled_functions_stand_only_where_the_digests_look():
     package = Path(ploutos.__file__).parent
     holders = {
         str(path.relative_to(package))
         for path in package.rglob("*.py")
-        if re.search(r"^\s*@(compiled|njit)\b|njit\(", path.read_text(), re.MULTILINE)
+        if re.search(r"^\s*@(compiled|entry|njit)\b|njit\(", path.read_text(), re.MULTILINE)
     }
-    outside = {name for name in holders if not name.startswith(COMPILED_SOURCES)}
+    looked_at = {name for sources in SOURCES.values() for name in sources}
+    outside = {name for name in holders if not name.startswith(tuple(looked_at))}
     assert holders
     assert outside == set()
+
+
+def test_no_group_calls_compiled_code_of_another():
+    package = Path(ploutos.__file__).parent
+    features = (package / "features" / "kernels").rglob("*.py")
+    accounts = [*(package / "env").rglob("*.py"), *(package / "portfolio").rglob("*.py")]
+    assert not any("ploutos.env" in f.read_text() for f in features)
+    assert not any("ploutos.portfolio" in f.read_text() for f in features)
+    assert not any("features.kernels" in file.read_text() for file in accounts)

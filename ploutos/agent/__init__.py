@@ -4,6 +4,8 @@ In: a run (panel, folds, config). Out: one policy folder for every algorithm, fo
 """
 
 from ploutos.agent.config import PPOConfig, RecurrentPPOConfig, TrainConfig
+from ploutos.agent.extractor import MarketExtractor
+from ploutos.agent.market_rows import MarketSource
 from ploutos.agent.policy import Committee, Policy, load_policy
 from ploutos.agent.train import (
     MemberResult,
@@ -13,14 +15,18 @@ from ploutos.agent.train import (
     start_run,
     train_run,
 )
+from ploutos.agent.vec_env import TradingVecEnv
 
 __all__ = [
     "Committee",
+    "MarketExtractor",
+    "MarketSource",
     "MemberResult",
     "PPOConfig",
     "Policy",
     "RecurrentPPOConfig",
     "RunSpec",
+    "TradingVecEnv",
     "TrainConfig",
     "TrainingProgress",
     "load_policy",

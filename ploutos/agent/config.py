@@ -1,8 +1,8 @@
 """What is learned and how. In: a form. Out: frozen hyper-parameters, with SB3's spelling."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from ploutos.config import FrozenConfig
 from ploutos.env.config import EnvConfig
@@ -32,6 +32,13 @@ class PPOConfig(FrozenConfig):
     max_grad_norm: float = Field(default=0.5, gt=0, description="Gradient norm is clipped here.")
     net_arch: tuple[int, ...] = Field(
         default=(64, 64), description="Widths of the hidden layers of actor and critic."
+    )
+
+    market_layer: int | None = Field(
+        default=None,
+        ge=1,
+        description="Width of a first layer that actor and critic share, tanh; without it each has "
+        "its own. Needed to observe by reference.",
     )
 
 
@@ -88,6 +95,17 @@ class TrainConfig(FrozenConfig):
         if len(set(values)) != len(values):
             raise ValueError(f"expected distinct values, received {values}")
         return values
+
+    @model_validator(mode="after")
+    def _check_market_layers(self) -> Self:
+        for algo in self.algos if self.env.by_reference else ():
+            if self.learner(algo).market_layer is None:
+                raise ValueError(
+                    f"expected market_layer in the hyper-parameters of {algo}, received none: "
+                    "observations by reference are read by it. Set it, or env.by_reference to "
+                    "false."
+                )
+        return self
 
     def learner(self, algo: Algo) -> PPOConfig:
         """Return the hyper-parameters of one algorithm."""

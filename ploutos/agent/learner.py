@@ -9,6 +9,7 @@ from stable_baselines3.common.logger import Logger, configure
 from stable_baselines3.common.vec_env import VecMonitor
 
 from ploutos.agent.config import PPOConfig, RecurrentPPOConfig
+from ploutos.agent.market_rows import MarketSource
 from ploutos.agent.policy import policy_arguments
 from ploutos.agent.recurrent import OneCallLstmPolicy
 from ploutos.agent.vec_env import TradingVecEnv
@@ -38,10 +39,16 @@ def build_learner(
         Seeds torch, numpy, the environments.
     log_folder : Path, optional
         TensorBoard logs go here.
+
+    Raises
+    ------
+    PolicyError
+        If the batch observes by reference and the learner has no `market_layer`.
     """
     env = VecMonitor(TradingVecEnv(batch))
+    source = MarketSource(batch.market, batch.scaler, batch.setup.window_bars)
     arguments = {
-        "policy_kwargs": policy_arguments(learner),
+        "policy_kwargs": policy_arguments(learner, source if batch.setup.by_reference else None),
         "learning_rate": learner.learning_rate,
         "n_steps": sizes[0],
         "batch_size": sizes[1],

@@ -28,10 +28,11 @@ from ploutos.config import FrozenConfig
 from ploutos.env.batch import Batch
 from ploutos.env.config import EnvConfig
 from ploutos.env.market import Market, market_of
+from ploutos.env.observe import observation_length
 from ploutos.env.scaler import Scaler, fit_scaler
 from ploutos.errors import CheckpointError, TrainingError
 from ploutos.folds import Fold
-from ploutos.panel import PanelMeta
+from ploutos.panel import Panel
 from ploutos.store import code_digest, digest_json
 
 CHECKPOINT_EVERY_S = 10.0
@@ -52,7 +53,8 @@ class MemberSpec(FrozenConfig):
     n_envs: int = Field(ge=1, description="Environments stepped together.")
     n_steps: int = Field(ge=1, description="Rollout length per environment, in bars.")
     batch_size: int = Field(ge=1, description="Minibatch size, in environment steps.")
-    torch_threads: int = Field(ge=1, description="Threads of this process.")
+    torch_threads: int = Field(ge=1, description="Threads of the learner.")
+    env_threads: int = Field(ge=1, description="Threads that step the environments.")
     selection_checks: int = Field(ge=1, description="Scorings on the validation rows.")
     warm_up_bars: int = Field(ge=0, description="Bars shown to an LSTM before it trades.")
     folder: str = Field(description="Policy folder to write.")
@@ -95,7 +97,8 @@ def train_member(spec: MemberSpec, report: Callable[[int, float], None]) -> None
     with attach(spec.block) as block:
         market = market_of(block.panel)
         scaler = fit_scaler(block.panel, spec.fold.train, spec.env.clip)
-        batch = Batch(market, scaler, spec.env, spec.fold.train, spec.n_envs)
+        stepped = (spec.n_envs, spec.env_threads)
+        batch = Batch(market, scaler, spec.env, spec.fold.train, *stepped)
         logs = Path(spec.work_folder) / "tensorboard"
         sizes = (spec.n_steps, spec.batch_size)
         model = build_learner(batch, spec.learner, sizes, spec.random_seed, logs)
@@ -113,7 +116,7 @@ def train_member(spec: MemberSpec, report: Callable[[int, float], None]) -> None
             Path(spec.folder),
             progress.best_parameters or copy_parameters(model),
             scaler,
-            _manifest(spec, model, progress, block.panel.meta),
+            _manifest(spec, model, progress, block.panel),
         )
     remove_checkpoint(_checkpoint_folder(spec))
 
@@ -177,27 +180,27 @@ class _Loop(BaseCallback):
 
 def _score(spec: MemberSpec, model: Learner, market: Market, scaler: Scaler) -> float:
     """Return the log growth of the current parameters over the fold's validation rows."""
-    network = build_network(spec.learner, model.observation_space.shape[0], market.mark.shape[1])  # pyright: ignore[reportOptionalSubscript]
+    length = observation_length(market, spec.env.window_bars)
+    network = build_network(spec.learner, length, market.mark.shape[1], spec.env)
     network.load_state_dict(model.policy.state_dict())
     network.set_training_mode(False)
-    manifest = PolicyManifest.model_construct(observation_length=model.observation_space.shape[0])  # pyright: ignore[reportOptionalSubscript]
+    manifest = PolicyManifest.model_construct(observation_length=length, env=spec.env)
     segment = Segment(Policy(network, scaler, manifest), spec.fold.validation)
     equity = play(market, [segment], spec.env, spec.warm_up_bars).equity_micro
     return float(np.log(equity[-1] / equity[0]))
 
 
-def _manifest(
-    spec: MemberSpec, model: Learner, progress: Progress, meta: PanelMeta
-) -> PolicyManifest:
+def _manifest(spec: MemberSpec, model: Learner, progress: Progress, panel: Panel) -> PolicyManifest:
     return PolicyManifest(
         algo=spec.algo,
         fold=spec.fold.index,
         seed=spec.seed,
         run_id=spec.run_id,
         learner=spec.learner,
-        symbols=meta.symbols,
-        catalog_digest=meta.catalog_digest,
-        observation_length=model.observation_space.shape[0],  # pyright: ignore[reportOptionalSubscript]
+        symbols=panel.meta.symbols,
+        catalog_digest=panel.meta.catalog_digest,
+        observation_length=observation_length(panel, spec.env.window_bars),
+        env=spec.env,
         timesteps=model.num_timesteps,
         steps_per_s=model.num_timesteps / max(progress.trained_s, 1e-9),
         selection_score=progress.best_score,

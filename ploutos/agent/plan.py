@@ -13,6 +13,9 @@ from ploutos.agent.hardware import GIB, Hardware
 from ploutos.config import FrozenConfig
 
 MEMBER_BYTES = GIB
+# Handing a slice of a step to another thread takes some 20 microseconds, as long as stepping this
+# many environments by reference.
+ENVS_PER_THREAD = 64
 
 
 class AlgoSizes(FrozenConfig):
@@ -43,6 +46,7 @@ class Plan(FrozenConfig):
 
     members_in_parallel: int = Field(ge=1, description="Members that train at the same time.")
     torch_threads: int = Field(ge=1, description="Threads of one member's learner.")
+    env_threads: int = Field(ge=1, description="Threads that step a member's environments.")
     n_envs: int = Field(ge=1, description="Environments that one member steps together.")
     n_steps: int = Field(ge=1, description="Steps per environment and rollout, in bars.")
     batch_size: int = Field(ge=1, description="Rows of one minibatch.")
@@ -73,9 +77,12 @@ def plan(hardware: Hardware, block_bytes: int, n_members: int, sizes: AlgoSizes)
     # Pages of the block are charged to the same memory limit as the processes.
     by_memory = max(1, (hardware.memory_bytes - block_bytes) // MEMBER_BYTES)
     members = max(1, min(n_members, cores, by_memory))
+    idle = cores // members
+    env_threads = max(1, min(idle, sizes.n_envs // (2 * ENVS_PER_THREAD)))
     return Plan(
         members_in_parallel=members,
         torch_threads=1,
+        env_threads=env_threads,
         n_envs=sizes.n_envs,
         n_steps=sizes.n_steps,
         batch_size=sizes.batch_size,
@@ -86,6 +93,10 @@ def plan(hardware: Hardware, block_bytes: int, n_members: int, sizes: AlgoSizes)
             "memory at 1 GiB each beside the block.",
             "torch_threads": "Layers this small gain nothing by a second thread, and with one the "
             "numbers do not depend on the machine; cores train members side by side instead.",
+            "env_threads": f"The smaller of the {idle} cores that each member has and "
+            f"{sizes.n_envs} environments by {2 * ENVS_PER_THREAD}: one compiled call steps "
+            f"{ENVS_PER_THREAD} of them in the time that another thread needs to wake up. Threads "
+            "share everything, so processes are for a user's own Python reward or wrapper only.",
             "n_envs": f"Enough for {sizes.algo} to see different times in one rollout.",
             "n_steps": f"{sizes.n_envs} x {sizes.n_steps} = {sizes.n_envs * sizes.n_steps} rows "
             "per rollout.",

@@ -16,10 +16,10 @@ from ploutos.env.config import EnvConfig
 from ploutos.env.market import Market
 from ploutos.errors import EnvironmentConfigError
 from ploutos.folds import Rows
-from ploutos.portfolio.accounting import equity_micro
 from ploutos.portfolio.config import Rules, initial_cash_micro, rules_of
+from ploutos.portfolio.fills import DIVIDEND, INTEREST, Trades, new_trades
 
-OrderWriter = Callable[[Market, Accounts, int, Rules], None]
+OrderWriter = Callable[[Market, Accounts, Trades, int, Rules], None]
 
 
 class Segment(NamedTuple):
@@ -33,10 +33,13 @@ class Segment(NamedTuple):
 class Trajectory:
     """What happened to one account over R bars (R decisions) and N symbols.
 
+    The kernel's numbers are whole in float64; here they are integers, as a ledger has them.
+
     rows (R+1,) int64: panel rows of the marks, the first is the start. equity_micro, cash_micro
-    (R+1,) int64; quantity_micro (R+1, N) int64. For each bar: action (R, N) int64, fill_micro
-    (R, N) int64 signed, fill_price (R, N) float64 (NaN = none), fee_micro (R, N) int64,
-    dividend_micro (R,) int64, open (R, N) float64 (prices before the spread).
+    (R+1,) int64; quantity_micro (R+1, N) int64. For each bar: action (R, N), int64 orders or
+    float64 target weights; fill_micro (R, N) int64 signed, fill_price (R, N) float64 (NaN = none),
+    fee_micro (R, N) int64; dividend_micro, interest_micro (R,) int64, negative = paid; open (R, N)
+    float64 (prices before the spread).
     """
 
     rows: np.ndarray
@@ -48,6 +51,7 @@ class Trajectory:
     fill_price: np.ndarray
     fee_micro: np.ndarray
     dividend_micro: np.ndarray
+    interest_micro: np.ndarray
     open: np.ndarray
 
 
@@ -67,19 +71,20 @@ def play(
     _check_adjoining(segments)
     rules = rules_of(config.portfolio)
     first, last = segments[0].rows.start - 1, segments[-1].rows.stop - 1
-    record = _new_trajectory(market, first, last)
+    record = _new_trajectory(market, first, last, np.float64 if rules.by_weight else np.int64)
     accounts = open_accounts(1, market.mark.shape[1], initial_cash_micro(config.portfolio))
-    _note_marks(record, 0, accounts, market.mark[first])
+    trades = new_trades(market.mark.shape[1])
+    _note_marks(record, 0, accounts)
     for segment in segments:
         start = segment.rows.start - 1
         state = warm_up(segment.actor, market, start, warm_up_bars, config)
         for row in range(start, segment.rows.stop - 1):
             action, state = segment.actor.act(market, accounts, 0, row, state)
-            decide(market, accounts, 0, row, action, rules)
+            decide(market, accounts, (0, row), action, rules, trades)
             record.action[row - first] = action
-            settle(market, accounts, 0, row + 1, rules)
-            _note_bar(record, row - first, accounts)
-            _note_marks(record, row + 1 - first, accounts, market.mark[row + 1])
+            settle(market, accounts, (0, row + 1), rules, trades)
+            _note_bar(record, row - first, trades)
+            _note_marks(record, row + 1 - first, accounts)
     return record
 
 
@@ -88,20 +93,27 @@ def play_orders(
 ) -> Trajectory:
     """Trade `rows` with a rule that writes the waiting orders itself (a baseline).
 
-    `write_orders(market, accounts, row, rules)` may write `accounts.order_micro[0]`.
+    `write_orders(market, accounts, trades, row, rules)` may write `trades.order`, (N,) float64:
+    signed whole micro-shares, for the account at index 0.
+
+    Raises
+    ------
+    EnvironmentConfigError
+        If the rows start at row 0.
     """
     if rows.start < 1:
         raise EnvironmentConfigError("expected rows from 1 on: a decision needs a row before them.")
     rules = rules_of(config.portfolio)
     first = rows.start - 1
-    record = _new_trajectory(market, first, rows.stop - 1)
+    record = _new_trajectory(market, first, rows.stop - 1, np.int64)
     accounts = open_accounts(1, market.mark.shape[1], initial_cash_micro(config.portfolio))
-    _note_marks(record, 0, accounts, market.mark[first])
+    trades = new_trades(market.mark.shape[1])
+    _note_marks(record, 0, accounts)
     for row in range(first, rows.stop - 1):
-        write_orders(market, accounts, row, rules)
-        settle(market, accounts, 0, row + 1, rules)
-        _note_bar(record, row - first, accounts)
-        _note_marks(record, row + 1 - first, accounts, market.mark[row + 1])
+        write_orders(market, accounts, trades, row, rules)
+        settle(market, accounts, (0, row + 1), rules, trades)
+        _note_bar(record, row - first, trades)
+        _note_marks(record, row + 1 - first, accounts)
     return record
 
 
@@ -131,32 +143,32 @@ def _check_adjoining(segments: Sequence[Segment]) -> None:
             )
 
 
-def _new_trajectory(market: Market, first: int, last: int) -> Trajectory:
+def _new_trajectory(market: Market, first: int, last: int, action_dtype: type) -> Trajectory:
     marks, bars, n = last - first + 1, last - first, market.mark.shape[1]
     return Trajectory(
         rows=np.arange(first, last + 1),
         equity_micro=np.zeros(marks, np.int64),
         cash_micro=np.zeros(marks, np.int64),
         quantity_micro=np.zeros((marks, n), np.int64),
-        action=np.zeros((bars, n), np.int64),
+        action=np.zeros((bars, n), action_dtype),
         fill_micro=np.zeros((bars, n), np.int64),
         fill_price=np.zeros((bars, n), np.float64),
         fee_micro=np.zeros((bars, n), np.int64),
         dividend_micro=np.zeros(bars, np.int64),
+        interest_micro=np.zeros(bars, np.int64),
         open=market.open[first + 1 : last + 1].copy(),
     )
 
 
-def _note_marks(record: Trajectory, at: int, accounts: Accounts, mark: np.ndarray) -> None:
-    record.cash_micro[at] = accounts.cash_micro[0]
-    record.quantity_micro[at] = accounts.quantity_micro[0]
-    record.equity_micro[at] = equity_micro(
-        int(accounts.cash_micro[0]), accounts.quantity_micro[0], mark
-    )
+def _note_marks(record: Trajectory, at: int, accounts: Accounts) -> None:
+    record.cash_micro[at] = accounts.cash[0]
+    record.quantity_micro[at] = accounts.quantity[0].astype(np.int64)
+    record.equity_micro[at] = accounts.equity[0]
 
 
-def _note_bar(record: Trajectory, at: int, accounts: Accounts) -> None:
-    record.fill_micro[at] = accounts.fill_micro[0]
-    record.fill_price[at] = accounts.fill_price[0]
-    record.fee_micro[at] = accounts.fee_micro[0]
-    record.dividend_micro[at] = accounts.dividend_micro[0]
+def _note_bar(record: Trajectory, at: int, trades: Trades) -> None:
+    record.fill_micro[at] = trades.fill.astype(np.int64)
+    record.fill_price[at] = trades.fill_price
+    record.fee_micro[at] = trades.fee.astype(np.int64)
+    record.dividend_micro[at] = trades.flows[DIVIDEND]
+    record.interest_micro[at] = trades.flows[INTEREST]

@@ -13,18 +13,28 @@ import numpy as np
 import torch
 from pydantic import Field
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
-from stable_baselines3.common.distributions import MultiCategoricalDistribution
+from stable_baselines3.common.distributions import (
+    DiagGaussianDistribution,
+    Distribution,
+    MultiCategoricalDistribution,
+)
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from ploutos.agent.config import Algo, PPOConfig, RecurrentPPOConfig
+from ploutos.agent.extractor import MarketExtractor
+from ploutos.agent.market_rows import MarketSource
 from ploutos.agent.recurrent import OneCallLstmPolicy
 from ploutos.agent.tensors import load_tensors, save_tensors
 from ploutos.config import FrozenConfig
-from ploutos.env.account import Accounts, observe
+from ploutos.env.account import Accounts
+from ploutos.env.config import EnvConfig
+from ploutos.env.kernel import observe
 from ploutos.env.market import Market
 from ploutos.env.observe import observation_length
-from ploutos.env.scaler import Scaler, scaler_arrays, scaler_from_arrays
+from ploutos.env.scaler import Scaler, scaler_arrays, scaler_from_arrays, scaling_of
+from ploutos.env.setup import action_space, setup_of
 from ploutos.errors import PolicyError
+from ploutos.folds import Rows
 from ploutos.panel import PanelMeta
 from ploutos.store import new_folder, read_json, write_json
 
@@ -41,7 +51,11 @@ class PolicyManifest(FrozenConfig):
     learner: PPOConfig | RecurrentPPOConfig = Field(description="Hyper-parameters.")
     symbols: tuple[str, ...] = Field(description="Symbols, in the order of the actions.")
     catalog_digest: str = Field(description="Digest of the feature catalog it was trained on.")
-    observation_length: int = Field(description="D, the length of its observation.")
+    observation_length: int = Field(description="D, the length of its observation by value.")
+    env: EnvConfig = Field(
+        default=EnvConfig(),
+        description="The episode it was trained in; acting needs its window and its actions.",
+    )
     timesteps: int = Field(description="Environment steps it was trained for.")
     steps_per_s: float = Field(description="Training speed, environment steps per second.")
     selection_score: float | None = Field(description="Log growth on its validation rows.")
@@ -56,15 +70,18 @@ class Actor(Protocol):
     def act(
         self, market: Market, accounts: Accounts, e: int, row: int, state: State
     ) -> tuple[np.ndarray, State]:
-        """Return the action (N,) int64 of account `e` at `row`, and the state to pass next time.
+        """Return the action of account `e` at `row`, and the state to pass next time.
 
-        A state of None starts anew.
+        The action is (N,): int64 orders, or float64 target weights. A state of None starts anew.
         """
         ...
 
 
 class Policy:
-    """One trained network with its scaler. Acts deterministically: the likeliest action."""
+    """One trained network with its scaler. Acts deterministically, and observes by value.
+
+    A network that was trained by reference has the same parameters as one that observes by value.
+    """
 
     def __init__(
         self, network: ActorCriticPolicy, scaler: Scaler, manifest: PolicyManifest
@@ -72,79 +89,140 @@ class Policy:
         self.network = network
         self.scaler = scaler
         self.manifest = manifest
+        by_value = manifest.env.model_copy(update={"by_reference": False})
+        # Of the setup only the window matters here; the rows could be any.
+        self._setup = setup_of(by_value, Rows(start=0, stop=2))
+        n_symbols = (network.action_space.shape or (0,))[0]
+        self._scaling = scaling_of(scaler, n_symbols)
+        self._observation = np.zeros(manifest.observation_length, np.float32)
 
-    def probabilities(
+    def preferences(
         self, market: Market, accounts: Accounts, e: int, row: int, state: State
     ) -> tuple[np.ndarray, State]:
-        """Return the (N, 3) probabilities of hold, buy, sell, and the next LSTM state."""
-        observation = np.zeros(observation_length(market), np.float32)
-        if observation.size != self.manifest.observation_length:
+        """Return what the policy would do, and the next LSTM state.
+
+        Of a policy that orders, (N, 3) float64: the probabilities of hold, buy, sell. Of one that
+        sets weights, (N,) float64: the mean target weights, within the bounds of the action space.
+
+        Raises
+        ------
+        PolicyError
+            If the market has another shape than the one that the policy was trained on.
+        """
+        length = observation_length(market, self.manifest.env.window_bars)
+        if length != self._observation.size:
             raise PolicyError(
-                f"expected observations of length {self.manifest.observation_length} as in "
-                f"training, received {observation.size}. The policy does not fit this block."
+                f"expected observations of length {self._observation.size} as in training, "
+                f"received {length}. The policy does not fit this block."
             )
-        observe(market, self.scaler, accounts, e, row, observation)
+        observe((market, self._scaling), accounts, (e, row), self._setup, self._observation)
         with torch.no_grad():
-            distribution, state = self._distribution(torch.from_numpy(observation)[None], state)
-        heads = distribution.distribution
-        return np.stack([head.probs[0].double().numpy() for head in heads]), state  # (N, 3)
+            observation = torch.from_numpy(self._observation)[None]  # (D,) -> (1, D)
+            distribution, state = self._distribution(observation, state)
+        if isinstance(distribution, MultiCategoricalDistribution):
+            heads = distribution.distribution
+            return np.stack([head.probs[0].double().numpy() for head in heads]), state  # (N, 3)
+        if isinstance(distribution, DiagGaussianDistribution):
+            space = self.network.action_space
+            mean = distribution.distribution.mean[0].double().numpy()
+            # As SB3 clips what it sends to the environment: the account shows its last action.
+            return np.clip(mean, space.low, space.high), state  # pyright: ignore[reportAttributeAccessIssue] - a Box
+        raise PolicyError(f"expected orders or weights, received {type(distribution).__name__}.")
 
     def act(
         self, market: Market, accounts: Accounts, e: int, row: int, state: State
     ) -> tuple[np.ndarray, State]:
-        """Return the likeliest action (N,) int64 and the next state."""
-        probabilities, state = self.probabilities(market, accounts, e, row, state)
-        return probabilities.argmax(axis=1).astype(np.int64), state
+        """Return the likeliest order (N,) int64 or the mean weight (N,) float64, and the state."""
+        preferences, state = self.preferences(market, accounts, e, row, state)
+        return _action_of(preferences), state
 
-    def _distribution(
-        self, observation: torch.Tensor, state: State
-    ) -> tuple[MultiCategoricalDistribution, State]:
+    def _distribution(self, observation: torch.Tensor, state: State) -> tuple[Distribution, State]:
         if not isinstance(self.network, RecurrentActorCriticPolicy):
-            return _multi_categorical(self.network.get_distribution(observation)), None
+            return self.network.get_distribution(observation), None
         lstm_state, start = state, torch.zeros(1)
         if lstm_state is None:
             shape = (self.network.lstm_actor.num_layers, 1, self.network.lstm_actor.hidden_size)
             lstm_state, start = (torch.zeros(shape), torch.zeros(shape)), torch.ones(1)
-        found, lstm_state = self.network.get_distribution(observation, lstm_state, start)
-        return _multi_categorical(found), lstm_state
+        return self.network.get_distribution(observation, lstm_state, start)
 
 
 class Committee:
-    """Several policies that act as one: their probabilities are averaged, the likeliest wins."""
+    """Several policies that act as one: their probabilities, or their weights, are averaged."""
 
     def __init__(self, policies: Sequence[Policy]) -> None:
         if not policies:
             raise PolicyError("expected at least one policy in a committee, received none.")
+        kinds = {policy.manifest.env.portfolio.actions.kind for policy in policies}
+        if len(kinds) > 1:
+            raise PolicyError(
+                f"expected policies with one kind of action in a committee, received "
+                f"{sorted(kinds)}: orders and weights have no mean."
+            )
         self.policies = tuple(policies)
 
     def act(
         self, market: Market, accounts: Accounts, e: int, row: int, state: State
     ) -> tuple[np.ndarray, State]:
-        """Return the action (N,) int64 of the mean probabilities and the members' states."""
+        """Return the action (N,) of the mean preferences and the members' states."""
         states = state if state is not None else (None,) * len(self.policies)
         results = [
-            policy.probabilities(market, accounts, e, row, member_state)
+            policy.preferences(market, accounts, e, row, member_state)
             for policy, member_state in zip(self.policies, states, strict=True)
         ]
-        mean = np.mean([probabilities for probabilities, _ in results], axis=0)  # (N, 3)
-        return mean.argmax(axis=1).astype(np.int64), tuple(state for _, state in results)
+        mean = np.mean([preferences for preferences, _ in results], axis=0)  # (N, 3) or (N,)
+        return _action_of(mean), tuple(state for _, state in results)
 
 
-def build_network(manifest_learner: PPOConfig, length: int, n_symbols: int) -> ActorCriticPolicy:
-    """Build an untrained network of the shape that the learner config describes."""
+def _action_of(preferences: np.ndarray) -> np.ndarray:
+    """Return the likeliest orders (N,) int64 of (N, 3) probabilities; weights (N,) as they are."""
+    return preferences if preferences.ndim == 1 else preferences.argmax(axis=1).astype(np.int64)
+
+
+def build_network(
+    learner: PPOConfig, length: int, n_symbols: int, env: EnvConfig | None = None
+) -> ActorCriticPolicy:
+    """Build an untrained network that observes by value.
+
+    Parameters
+    ----------
+    learner : PPOConfig
+        Its layers; the class chooses the algorithm.
+    length : int
+        D, of an observation by value.
+    n_symbols : int
+        N.
+    env : EnvConfig, optional
+        What its actions are; default: orders.
+    """
     spaces = (
         gym.spaces.Box(-np.inf, np.inf, (length,), np.float32),
-        gym.spaces.MultiDiscrete([3] * n_symbols),
+        action_space(env or EnvConfig(), n_symbols),
     )
-    arguments = policy_arguments(manifest_learner)
-    if isinstance(manifest_learner, RecurrentPPOConfig):
+    arguments = policy_arguments(learner)
+    if isinstance(learner, RecurrentPPOConfig):
         return OneCallLstmPolicy(*spaces, lambda _: 0.0, **arguments)
     return ActorCriticPolicy(*spaces, lambda _: 0.0, **arguments)
 
 
-def policy_arguments(learner: PPOConfig) -> dict[str, Any]:
-    """Return SB3's `policy_kwargs` for a learner config."""
+def policy_arguments(learner: PPOConfig, source: MarketSource | None = None) -> dict[str, Any]:
+    """Return SB3's `policy_kwargs` for a learner config.
+
+    `source` is what row numbers stand for, where observations come by reference.
+
+    Raises
+    ------
+    PolicyError
+        If they do, and the learner has no `market_layer`.
+    """
     arguments: dict[str, Any] = {"net_arch": list(learner.net_arch)}
+    if learner.market_layer is not None:
+        arguments["features_extractor_class"] = MarketExtractor
+        arguments["features_extractor_kwargs"] = {"width": learner.market_layer, "source": source}
+    elif source is not None:
+        raise PolicyError(
+            "expected a learner with a market_layer to observe by reference, received none. Set "
+            "it, or observe by value."
+        )
     if isinstance(learner, RecurrentPPOConfig):
         arguments["lstm_hidden_size"] = learner.lstm_hidden_size
     return arguments
@@ -181,7 +259,8 @@ def load_policy(folder: Path) -> Policy:
     except ValueError as error:
         raise PolicyError(f"expected a policy manifest in {folder}: {error}") from error
     tensors = load_tensors(folder / "policy.safetensors", digest)
-    network = build_network(manifest.learner, manifest.observation_length, len(manifest.symbols))
+    n_symbols = len(manifest.symbols)
+    network = build_network(manifest.learner, manifest.observation_length, n_symbols, manifest.env)
     parameters = {
         name.removeprefix("network."): value
         for name, value in tensors.items()
@@ -211,9 +290,3 @@ def check_fits(manifest: PolicyManifest, meta: PanelMeta) -> None:
             f"expected a panel with symbols {expected[0]} and catalog {expected[1][:12]}, "
             f"received {received[0]} and {received[1][:12]}. Train again on this panel."
         )
-
-
-def _multi_categorical(distribution: Any) -> MultiCategoricalDistribution:
-    if not isinstance(distribution, MultiCategoricalDistribution):
-        raise PolicyError(f"expected per-symbol actions, received {type(distribution).__name__}.")
-    return distribution

@@ -193,6 +193,7 @@ def _spec(run: RunSpec, key: MemberKey, folder: Path, block: BlockRef) -> Member
         n_steps=sizes.n_steps,
         batch_size=sizes.batch_size,
         torch_threads=sizes.torch_threads,
+        env_threads=sizes.env_threads,
         selection_checks=run.config.selection_checks,
         warm_up_bars=run.config.warm_up_bars,
         folder=str(folder),

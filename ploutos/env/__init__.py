@@ -7,12 +7,17 @@ Importing this package registers `ploutos/Trading-v0` with Gymnasium, as Gymnasi
 
 import gymnasium as gym
 
-from ploutos.env.config import EnvConfig
+from ploutos.env.config import EnvConfig, RewardConfig
 from ploutos.env.trading_env import TradingEnv
+from ploutos.env.vector_env import TradingVectorEnv
 
-__all__ = ["ENV_ID", "EnvConfig", "TradingEnv"]
+__all__ = ["ENV_ID", "EnvConfig", "RewardConfig", "TradingEnv", "TradingVectorEnv"]
 
 ENV_ID = "ploutos/Trading-v0"
 
 if ENV_ID not in gym.registry:
-    gym.register(ENV_ID, entry_point="ploutos.env.trading_env:TradingEnv")
+    gym.register(
+        ENV_ID,
+        entry_point="ploutos.env.trading_env:TradingEnv",
+        vector_entry_point="ploutos.env.vector_env:TradingVectorEnv",
+    )

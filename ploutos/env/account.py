@@ -1,15 +1,8 @@
 """Accounts over time. In: a market, a row, an action. Out: the account one bar later.
 
-Equations of one step from row t to t+1, for an account with cash C, holdings q, and close marks m:
-
-    orders       o = plan_orders(a_t, C, q, m_t)                      at the close of t
-    corporate    q <- q * split_{t+1},  o <- o * split_{t+1}          before the open of t+1
-                 C <- C + sum q * dividend_{t+1}
-    fills        C, q <- fill_orders(o, open_{t+1}, C, q)             at the open of t+1
-    mark         equity_{t+1} = C + sum q * m_{t+1}                   at the close of t+1
-
-`decide` is the first line, `settle` the rest. Paper trading calls them a session apart; a training
-step calls them one after the other. Accounts are rows of struct-of-arrays, changed in place.
+`decide` fixes the orders at the close of row t; `settle` carries the account to the close of t+1.
+Paper trading calls them a session apart; a training step calls them one after the other. The
+equations stand in `ploutos.env.kernel`. Accounts are rows of arrays, changed in place.
 """
 
 from typing import NamedTuple
@@ -17,121 +10,180 @@ from typing import NamedTuple
 import numpy as np
 
 from ploutos.compiled import compiled
-from ploutos.env.market import Market
-from ploutos.env.observe import observe_account, observe_market
-from ploutos.env.scaler import Scaler
-from ploutos.portfolio.accounting import apply_corporate_actions, equity_micro, fill_orders
+from ploutos.env.market import DAYS, HAS_EVENT, Market, sell_fees_at
+from ploutos.portfolio.accounting import apply_corporate_actions, equity_micro, interest_micro
 from ploutos.portfolio.config import Rules
-from ploutos.portfolio.orders import plan_orders
+from ploutos.portfolio.fills import DIVIDEND, INTEREST, Bar, Trades, fill_orders
+from ploutos.portfolio.masks import write_action_mask
+from ploutos.portfolio.orders import (
+    BUY,
+    SELL,
+    Account,
+    plan_orders,
+    reaches_drawdown_stop,
+)
 
 
 class Accounts(NamedTuple):
-    """E accounts over N symbols, as arrays.
+    """E accounts over N symbols, as arrays; all float64, money and quantities in whole micro-units.
 
-    cash_micro, peak_micro, dividend_micro (E,) int64: cash, highest equity at a close so far, and
-    the last settled bar's dividends, micro-USD. quantity_micro (E, N) int64: holdings,
-    micro-shares. entry_price (E, N) float64: average price paid per share, in USD, 0 when flat.
-    held_bars, last_action (E, N) int64. order_micro (E, N) int64: signed orders waiting for the
-    next open. fill_micro (E, N) int64, fill_price (E, N) float64, fee_micro (E, N) int64: the last
-    settled bar's fills, NaN price where there was none.
+    cash, equity, peak, stopped (E,): see `ploutos.portfolio.orders.Account`. moments (E, 2): of
+    the differential Sharpe ratio. quantity, entry_price, held_bars (E, N): micro-shares, USD, bars.
+    last_action (E, N): as it is observed: 1 buy, -1 sell, 0 hold, or the target weight.
     """
 
-    cash_micro: np.ndarray
-    peak_micro: np.ndarray
-    dividend_micro: np.ndarray
-    quantity_micro: np.ndarray
+    cash: np.ndarray
+    equity: np.ndarray
+    peak: np.ndarray
+    stopped: np.ndarray
+    moments: np.ndarray
+    quantity: np.ndarray
     entry_price: np.ndarray
     held_bars: np.ndarray
     last_action: np.ndarray
-    order_micro: np.ndarray
-    fill_micro: np.ndarray
-    fill_price: np.ndarray
-    fee_micro: np.ndarray
 
 
-def open_accounts(n_accounts: int, n_symbols: int, cash_micro: int) -> Accounts:
+def open_accounts(n_accounts: int, n_symbols: int, cash_micro: float) -> Accounts:
     """Return `n_accounts` fresh accounts that hold `cash_micro` micro-USD each and nothing else."""
-    one, many = (n_accounts,), (n_accounts, n_symbols)
+    many = (n_accounts, n_symbols)
     return Accounts(
-        cash_micro=np.full(one, cash_micro, np.int64),
-        peak_micro=np.full(one, cash_micro, np.int64),
-        dividend_micro=np.zeros(one, np.int64),
-        quantity_micro=np.zeros(many, np.int64),
-        entry_price=np.zeros(many, np.float64),
-        held_bars=np.zeros(many, np.int64),
-        last_action=np.zeros(many, np.int64),
-        order_micro=np.zeros(many, np.int64),
-        fill_micro=np.zeros(many, np.int64),
-        fill_price=np.full(many, np.nan),
-        fee_micro=np.zeros(many, np.int64),
+        cash=np.full(n_accounts, cash_micro, np.float64),
+        equity=np.full(n_accounts, cash_micro, np.float64),
+        peak=np.full(n_accounts, cash_micro, np.float64),
+        stopped=np.zeros(n_accounts),
+        moments=np.zeros((n_accounts, 2)),
+        quantity=np.zeros(many),
+        entry_price=np.zeros(many),
+        held_bars=np.zeros(many),
+        last_action=np.zeros(many),
+    )
+
+
+@compiled
+def reset_account(accounts: Accounts, e: int, cash_micro: float) -> None:
+    """Make account `e` a fresh one."""
+    accounts.cash[e] = cash_micro
+    accounts.equity[e] = cash_micro
+    accounts.peak[e] = cash_micro
+    accounts.stopped[e] = 0.0
+    accounts.moments[e] = 0.0
+    accounts.quantity[e] = 0.0
+    accounts.entry_price[e] = 0.0
+    accounts.held_bars[e] = 0.0
+    accounts.last_action[e] = 0.0
+
+
+@compiled
+def account_at(accounts: Accounts, e: int) -> Account:
+    """Return account `e` as the portfolio's functions see it: numbers, and views of its arrays."""
+    return Account(
+        accounts.cash[e],
+        accounts.equity[e],
+        accounts.peak[e],
+        accounts.stopped[e],
+        accounts.quantity[e],
+        accounts.entry_price[e],
+        accounts.held_bars[e],
     )
 
 
 @compiled
 def decide(
-    market: Market, accounts: Accounts, e: int, row: int, action: np.ndarray, rules: Rules
+    market: Market,
+    accounts: Accounts,
+    at: tuple[int, int],
+    action: np.ndarray,
+    rules: Rules,
+    trades: Trades,
 ) -> None:
-    """Turn account `e`'s action (N,) at the close of `row` into waiting orders."""
-    plan_orders(
-        action,
-        (accounts.cash_micro[e], accounts.quantity_micro[e]),
-        market.mark[row],
-        market.valid[row],
-        rules,
-        accounts.order_micro[e],
-    )
-    accounts.last_action[e] = action
+    """Turn an action (N,) at a close into waiting orders; `at` is the account and the row."""
+    e, row = at
+    account = account_at(accounts, e)
+    plan_orders(action, account, market.mark[row], market.valid[row], rules, trades.order)
+    last = accounts.last_action[e]
+    for n in range(last.shape[0]):
+        if rules.by_weight != 0.0:
+            last[n] = action[n]
+        else:
+            last[n] = 1.0 * (action[n] == BUY) - 1.0 * (action[n] == SELL)
 
 
 @compiled
-def settle(market: Market, accounts: Accounts, e: int, row: int, rules: Rules) -> int:
-    """Carry account `e` through bar `row`, from before its open to its close.
+def settle(
+    market: Market, accounts: Accounts, at: tuple[int, int], rules: Rules, trades: Trades
+) -> float:
+    """Carry an account through a bar, from the close before it to its own.
+
+    Parameters
+    ----------
+    market, accounts
+        The market; the accounts, changed in place.
+    at : (int, int)
+        The account and the row of the bar, 1 or later.
+    rules : Rules
+        Costs and limits.
+    trades : Trades
+        The waiting orders; what the bar did is written.
 
     Returns
     -------
-    int
-        Equity at the close of `row`, micro-USD.
+    float
+        Equity at the bar's close, micro-USD.
     """
-    quantity = accounts.quantity_micro[e]
-    order = accounts.order_micro[e]
-    split = market.split_ratio[row]
-    dividend = apply_corporate_actions(quantity, order, split, market.cash_dividend[row])
-    accounts.dividend_micro[e] = dividend
-    fills = (accounts.fill_micro[e], accounts.fill_price[e], accounts.fee_micro[e])
-    cash = accounts.cash_micro[e] + dividend
-    accounts.cash_micro[e] = fill_orders(order, market.open[row], cash, quantity, rules, fills)
+    e, row = at
+    quantity, entry_price, held = (
+        accounts.quantity[e],
+        accounts.entry_price[e],
+        accounts.held_bars[e],
+    )
+    cash, split = accounts.cash[e], market.split_ratio[row]
+    days = market.clock[row, DAYS]
+    interest = interest_micro(cash, quantity, market.mark[row - 1], days, rules)
+    dividend = 0.0
+    if market.clock[row, HAS_EVENT] != 0.0:
+        dividend = apply_corporate_actions(quantity, trades.order, split, market.cash_dividend[row])
+        for n in range(quantity.shape[0]):
+            entry_price[n] /= split[n]
+    trades.flows[INTEREST], trades.flows[DIVIDEND] = interest, dividend
+    fees = sell_fees_at(market, row)
+    bar = Bar(market.open[row], market.mark[row - 1], market.volume[row - 1], split, fees)
+    cash = fill_orders(bar, cash + interest + dividend, quantity, rules, trades)
+    _move_entry_prices(entry_price, quantity, trades)
     for n in range(quantity.shape[0]):
-        accounts.entry_price[e, n] = _entry_price(
-            accounts.entry_price[e, n] / split[n], quantity[n], fills[0][n], fills[1][n]
-        )
-        accounts.held_bars[e, n] = accounts.held_bars[e, n] + 1 if quantity[n] != 0 else 0
-        order[n] = 0
-    equity = equity_micro(accounts.cash_micro[e], quantity, market.mark[row])
-    accounts.peak_micro[e] = max(accounts.peak_micro[e], equity)
+        held[n] = (held[n] + 1.0) * (1.0 if quantity[n] != 0.0 else 0.0)
+        trades.order[n] = 0.0
+    equity = equity_micro(cash, quantity, market.mark[row])
+    accounts.cash[e], accounts.equity[e] = cash, equity
+    if reaches_drawdown_stop(equity, accounts.peak[e], rules):
+        accounts.stopped[e] = 1.0
+    accounts.peak[e] = max(accounts.peak[e], equity)
     return equity
 
 
 @compiled
-def _entry_price(before: float, quantity: int, filled: int, price: float) -> float:
-    """Return the average price paid per share after a fill; a sale leaves the average as it is."""
-    if quantity == 0:
-        return 0.0
-    if filled <= 0:
-        return before
-    return (before * (quantity - filled) + price * filled) / quantity
+def _move_entry_prices(entry_price: np.ndarray, quantity: np.ndarray, trades: Trades) -> None:
+    """Average the entry prices of what was added to; what was closed has none any more."""
+    n_symbols = quantity.shape[0]
+    for at in range(trades.counts[0]):
+        n = int(trades.symbol[at])
+        entry_price[n] = entry_price[n] if quantity[n] != 0.0 else 0.0
+        trades.fill_price[n] = trades.fill_price[n] if trades.fill[n] != 0.0 else np.nan
+    for at in range(n_symbols, n_symbols + trades.counts[1]):
+        n = int(trades.symbol[at])
+        before, added = quantity[n] - trades.fill[n], trades.fill[n]
+        if added != 0.0:
+            spent = entry_price[n] * before + trades.fill_price[n] * added
+            entry_price[n] = spent / quantity[n]
+        else:
+            trades.fill_price[n] = np.nan
 
 
 @compiled
-def observe(
-    market: Market, scaler: Scaler, accounts: Accounts, e: int, row: int, out: np.ndarray
+def write_masks(
+    market: Market, accounts: Accounts, row: np.ndarray, rules: Rules, masks: np.ndarray
 ) -> None:
-    """Write account `e`'s observation at the close of `row` into `out`, (D,) float32."""
-    used = observe_market(market, scaler, row, out)
-    holdings = (
-        accounts.quantity_micro[e],
-        accounts.entry_price[e],
-        accounts.held_bars[e],
-        accounts.last_action[e],
-    )
-    mark = market.mark[row]
-    observe_account(accounts.cash_micro[e], accounts.peak_micro[e], holdings, mark, out[used:])
+    """Write which actions can do anything: (E, N, 3) bool, for accounts that stand at rows (E,)."""
+    for e in range(row.shape[0]):
+        write_action_mask(
+            account_at(accounts, e), market.mark[row[e]], market.valid[row[e]], rules, masks[e]
+        )

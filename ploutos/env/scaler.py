@@ -33,6 +33,32 @@ class Scaler(NamedTuple):
     clip: np.ndarray
 
 
+class Scaling(NamedTuple):
+    """A `Scaler` as the kernel reads it: repeated for each symbol, and inverted.
+
+    center, inverse : (N*F,) float32; macro_center, macro_inverse : (M,) float32; clip : (1,).
+    `scaled = (value - center) * inverse`, then clipped.
+    """
+
+    center: np.ndarray
+    inverse: np.ndarray
+    macro_center: np.ndarray
+    macro_inverse: np.ndarray
+    clip: np.ndarray
+
+
+def scaling_of(scaler: Scaler, n_symbols: int) -> Scaling:
+    """Lay a scaler out for rows of N symbols."""
+    one = np.float32(1.0)
+    return Scaling(
+        center=np.tile(scaler.center, n_symbols),  # (F,) -> (N*F,)
+        inverse=np.tile(one / scaler.scale, n_symbols),
+        macro_center=scaler.macro_center,
+        macro_inverse=one / scaler.macro_scale,
+        clip=scaler.clip,
+    )
+
+
 def fit_scaler(panel: Panel, rows: Rows, clip: float) -> Scaler:
     """Fit center and scale on `rows` of the panel, and on nothing else.
 

@@ -1,48 +1,55 @@
-"""The scalar Gymnasium front. In: a block ref or a panel. Out: `TradingEnv`."""
+"""The scalar Gymnasium front. In: a block ref, a panel or a frame. Out: `TradingEnv`."""
 
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
 
-from ploutos.block import Block, BlockRef, attach
-from ploutos.env.batch import Batch
+from ploutos.env.bind import bind, row_option
 from ploutos.env.config import EnvConfig
-from ploutos.env.market import market_of
-from ploutos.env.scaler import Scaler, fit_scaler
-from ploutos.errors import EnvironmentConfigError
+from ploutos.env.scaler import Scaler
 from ploutos.folds import Rows
-from ploutos.panel import Panel
 from ploutos.portfolio.config import MICRO
 
 if TYPE_CHECKING:
-    import pandas as pd
-    import polars as pl
+    from ploutos.env.bind import Data
 
 
 class TradingEnv(gym.Env[np.ndarray, np.ndarray]):
     """Trade N symbols bar by bar: decide at a close, fill at the next open, pay the costs.
 
-    **Action space**: `MultiDiscrete([3] * N)`: per symbol 0 hold, 1 buy (add `buy_fraction` of
-    equity within `maximum_weight`), 2 sell (the whole position). A symbol without a valid bar is
-    not traded whatever the action says.
+    **Action space**, by `config.portfolio.actions`:
 
-    **Observation space**: `Box(-clip, clip, (D,), float32)`, in this order: N*F scaled features,
-    M scaled macro features, N + M validity flags, then the account (2 + 4N values, all bounded):
+    - `orders` (default): `MultiDiscrete([3] * N)`: per symbol 0 hold, 1 buy (add `buy_fraction` of
+      equity within the limits), 2 sell (the whole position). With margin, 2 on a flat symbol sells
+      short and 1 on a short position covers it. `action_masks()` tells which can do anything.
+    - `weights`: `Box(0, 1, (N,))`, with margin `Box(-1, 1, (N,))`: target weights.
 
-    | value | range | |
+    A symbol without a valid bar is not traded whatever the action says.
+
+    **Observation space**: `Box(-b, b, (D,), float32)` with b = max(clip, 2). For each of
+    `window_bars` rows, the oldest first: N*F scaled features, M scaled macro features, N + M
+    validity flags. Then the account, 4 + 4N values:
+
+    | value | range | count |
     |---|---|---|
-    | cash fraction of equity | [0, 1] | once |
-    | drawdown from the episode's peak | [0, 1] | once |
-    | weight | [0, 1] | per symbol |
-    | unrealised return since the average entry | [-1, 1] | per symbol |
-    | age `held / (held + 20)` of the holding, in bars | [0, 1) | per symbol |
-    | last action: hold 0, buy 1, sell -1 | {-1, 0, 1} | per symbol |
+    | cash, fraction of equity | [0, 1], with margin [-2, 2] | 1 |
+    | drawdown from the episode's peak, at closes | [0, 1] | 1 |
+    | value of all positions, fraction of equity | [0, 1], with margin [0, 2] | 1 |
+    | 1 once the drawdown stop was reached | {0, 1} | 1 |
+    | weight | [0, 1], with margin [-2, 2] | N |
+    | return of the position since its average entry | [-1, 1] | N |
+    | age `held / (held + 20)` of the position, in bars | [0, 1) | N |
+    | last action: buy 1, sell -1, hold 0; or the target weight | [-1, 1] | N |
 
-    **Reward**: `reward_scale * ln(equity_{t+1} / equity_t)`, equity marked at closes, after costs.
+    With `by_reference` the market part is the row's number alone, at index 0.
 
-    **Start state**: a window of at most `episode_bars` decisions that starts anywhere in the rows
-    (each decision row is equally likely to be visited), all in cash.
+    **Reward**: the weighted sum of `config.reward`; by default 100 times the log return of equity
+    from close to close, after all costs.
+
+    **Start state**: a window of `episode_bars` decisions that starts anywhere in the rows (each
+    decision row is equally likely to be visited), all in cash. `reset(options={"row": t})` starts
+    at row t.
 
     **End of episode**: `truncated` at the end of the window; `terminated` when equity falls to
     `ruin_fraction` of the initial cash.
@@ -57,7 +64,7 @@ class TradingEnv(gym.Env[np.ndarray, np.ndarray]):
         The market. A ref is attached read-only: any number of environments share one copy. Of a
         frame the features are computed first, as `ploutos.features.FeatureEngineer` does.
     config : EnvConfig
-        Account, costs, episode, reward.
+        Account, actions, costs, episode, reward, observation.
     rows : Rows, optional
         Half-open range of panel rows to stay inside; default: all rows after the warm-up.
     scaler : Scaler, optional
@@ -68,48 +75,54 @@ class TradingEnv(gym.Env[np.ndarray, np.ndarray]):
 
     def __init__(
         self,
-        data: "BlockRef | Panel | pd.DataFrame | pl.DataFrame",
+        data: "Data",
         config: EnvConfig | None = None,
         rows: Rows | None = None,
         scaler: Scaler | None = None,
     ) -> None:
-        config = config or EnvConfig()
-        self._block: Block | None = attach(data) if isinstance(data, BlockRef) else None
-        panel = self._block.panel if self._block is not None else _panel_of(data)
-        rows = rows or Rows(start=panel.meta.first_row, stop=panel.n_rows)
-        scaler = scaler or fit_scaler(panel, rows, config.clip)
-        self.batch = Batch(market_of(panel), scaler, config, rows, 1)
-        self.action_space = gym.spaces.MultiDiscrete([3] * panel.n_symbols)
-        bound = max(config.clip, 1.0)
-        self.observation_space = gym.spaces.Box(-bound, bound, (self.batch.length,), np.float32)
+        self.batch, self._block = bind(data, config, rows, scaler, (1, 1))
+        self.action_space = self.batch.action_space
+        self.observation_space = self.batch.observation_space
         self._seeded = False
         self._restarted = False
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start an episode; `seed` starts the environment's random stream anew."""
+        """Start an episode; `seed` starts the environment's random stream anew.
+
+        Raises
+        ------
+        EnvironmentConfigError
+            If `options` holds something else than a decision row of the environment's rows.
+        """
         super().reset(seed=seed, options=options)
         if seed is not None or not self._seeded:
             self.batch.seed(int(self.np_random.integers(2**62)) if seed is None else seed)
             self._seeded, self._restarted = True, False
         # The kernel has already started the next episode when the last one ended; drawing again
         # would leave the random stream that the vector fronts follow.
-        observation = self.batch.outcome.observation if self._restarted else self.batch.reset()
+        if not self._restarted:
+            self.batch.reset()
         self._restarted = False
-        return observation[0].copy(), self._info(self.batch.setup.initial_cash_micro)
+        if options:
+            self.batch.move_to(row_option(options))
+        return self.batch.outcome.observation[0].copy(), self._info(self.batch.accounts.equity[0])
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Trade one bar. After an end the caller resets, as Gymnasium asks."""
-        row = int(self.batch.episodes.row[0])
-        outcome = self.batch.step(np.asarray(action).reshape(1, -1))
+        batch = self.batch
+        row = int(batch.episodes.row[0])
+        outcome = batch.step(np.asarray(action)[None])  # (N,) -> (1, N)
         terminated, truncated = bool(outcome.terminated[0]), bool(outcome.truncated[0])
-        ended = terminated or truncated
-        source = outcome.final_observation if ended else outcome.observation
-        info = self._info(int(outcome.equity_micro[0]))
-        info["row"] = row + 1
-        self._restarted = ended
+        self._restarted = terminated or truncated
+        source = outcome.final_observation if self._restarted else outcome.observation
+        info = {"row": row + 1, "equity_usd": float(outcome.equity[0]) / MICRO}
         return source[0].copy(), float(outcome.reward[0]), terminated, truncated, info
+
+    def action_masks(self) -> np.ndarray:
+        """Return which actions can do anything, (3N,) bool: hold, buy, sell of each symbol."""
+        return self.batch.masks().reshape(-1)  # (1, N, 3) -> (3N,)
 
     def close(self) -> None:
         """Detach from the block."""
@@ -118,18 +131,5 @@ class TradingEnv(gym.Env[np.ndarray, np.ndarray]):
             self._block.close()
             self._block = None
 
-    def _info(self, equity_micro: int) -> dict[str, Any]:
-        return {"row": int(self.batch.episodes.row[0]), "equity_usd": equity_micro / MICRO}
-
-
-def _panel_of(data: Any) -> Panel:
-    if isinstance(data, Panel):
-        return data
-    if not hasattr(data, "columns"):
-        raise EnvironmentConfigError(
-            f"expected a BlockRef, a Panel or a frame as data, received {type(data).__name__}."
-        )
-    # Only here, because workers that attach a block must not load Polars and pandas.
-    from ploutos.panel.frame import panel_of_frame  # noqa: PLC0415
-
-    return panel_of_frame(data)
+    def _info(self, equity: float) -> dict[str, Any]:
+        return {"row": int(self.batch.episodes.row[0]), "equity_usd": float(equity) / MICRO}

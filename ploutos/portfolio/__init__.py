@@ -1,20 +1,34 @@
-"""Orders, fills, costs and the books: pure compiled functions over integer micro-units.
+"""Orders, fills, costs and the books: pure compiled functions over whole micro-units.
 
 In: a market row, an account, an action. Out: the account after it. Training, validation and paper
 trading call these same functions; there is no second implementation.
 """
 
-from ploutos.portfolio.accounting import apply_corporate_actions, equity_micro, fill_orders
-from ploutos.portfolio.config import CostConfig, PortfolioConfig, Rules, rules_of
-from ploutos.portfolio.orders import BUY, HOLD, SELL, plan_orders
+from ploutos.portfolio.accounting import apply_corporate_actions, equity_micro
+from ploutos.portfolio.config import (
+    CostConfig,
+    MarginConfig,
+    OrderActions,
+    PortfolioConfig,
+    Rules,
+    WeightActions,
+    rules_of,
+)
+from ploutos.portfolio.fills import Trades, fill_orders
+from ploutos.portfolio.orders import BUY, HOLD, SELL, Account, plan_orders
 
 __all__ = [
     "BUY",
     "HOLD",
     "SELL",
+    "Account",
     "CostConfig",
+    "MarginConfig",
+    "OrderActions",
     "PortfolioConfig",
     "Rules",
+    "Trades",
+    "WeightActions",
     "apply_corporate_actions",
     "equity_micro",
     "fill_orders",

@@ -1,43 +1,73 @@
-"""The books: corporate actions, fills and equity. In: orders and a bar. Out: cash and holdings.
+"""The books: equity, interest, splits and dividends. In: an account and a bar. Out: its cash flows.
 
-Cash is an integer number of micro-USD and a quantity an integer number of micro-shares, so a book
-kept here equals one kept by an integer ledger to the last digit. A cash flow is rounded to the
-nearest micro-USD at the moment it happens: `quantity_micro * price_usd` is already in micro-USD.
-Integers stay below 2**53, hence exact in float64 as well (about 9 billion US dollars).
+Cash and the value of a position are whole numbers of micro-USD, a quantity a whole number of
+micro-shares, held in float64. Whole numbers below 2**53 (nine billion US dollars) are exact there,
+so sums of them are exact in any order, and a book kept here equals one kept by an integer ledger to
+the last digit. A cash flow is rounded to the nearest micro-USD at the moment it happens:
+`quantity_micro * price_usd` is already in micro-USD.
 """
-
-import math
 
 import numpy as np
 
 from ploutos.compiled import compiled
 from ploutos.portfolio.config import Rules
 
-
-@compiled
-def round_micro(value: float) -> int:
-    """Round to the nearest integer, halves upward. NaN is the caller's fault and never passed."""
-    return math.floor(value + 0.5)
+DAYS_PER_YEAR = 365.0
 
 
 @compiled
-def equity_micro(cash_micro: int, quantity_micro: np.ndarray, mark: np.ndarray) -> int:
+def round_micro(value: float) -> float:
+    """Round to the nearest whole number, halves upward."""
+    return np.floor(value + 0.5)
+
+
+@compiled
+def equity_micro(cash_micro: float, quantity_micro: np.ndarray, mark: np.ndarray) -> float:
     """Return cash plus the positions at `mark`, in micro-USD.
 
     Parameters
     ----------
-    cash_micro : int
+    cash_micro : float
         Cash, micro-USD.
-    quantity_micro : (N,) int64
-        Holdings, micro-shares.
+    quantity_micro : (N,) float64
+        Holdings, micro-shares; negative = short.
     mark : (N,) float64
-        Last known close per share, USD; may be NaN where nothing is held.
+        Last known close per share, USD; 0 before a symbol's first bar.
     """
     total = cash_micro
     for n in range(quantity_micro.shape[0]):
-        if quantity_micro[n] != 0:
-            total += round_micro(quantity_micro[n] * mark[n])
+        total += round_micro(quantity_micro[n] * mark[n])
     return total
+
+
+@compiled
+def interest_micro(
+    cash_micro: float, quantity_micro: np.ndarray, mark: np.ndarray, days: float, rules: Rules
+) -> float:
+    """Return the interest from one close to the next, in micro-USD; negative = to be paid.
+
+    Cash beyond the proceeds of short sales earns `cash_interest`, negative cash costs `loan_rate`,
+    and borrowed shares cost `borrow_fee` of their value at the first close; each is a rate per
+    year of 365 days, for the time between the two closes.
+
+    Parameters
+    ----------
+    cash_micro : float
+        Cash at the first close.
+    quantity_micro, mark : (N,) float64
+        Holdings and closes at the first close.
+    days : float
+        Days of 24 hours between the two closes; weekends and holidays count.
+    rules : Rules
+        The rates.
+    """
+    short = 0.0
+    if rules.margin != 0.0:
+        for n in range(quantity_micro.shape[0]):
+            short -= min(round_micro(quantity_micro[n] * mark[n]), 0.0)
+    rate = rules.cash_interest * max(cash_micro - short, 0.0)
+    rate += rules.loan_rate * min(cash_micro, 0.0) - rules.borrow_fee * short
+    return round_micro(rate * days / DAYS_PER_YEAR)
 
 
 @compiled
@@ -46,131 +76,34 @@ def apply_corporate_actions(
     order_micro: np.ndarray,
     split_ratio: np.ndarray,
     cash_dividend: np.ndarray,
-) -> int:
+) -> float:
     """Apply a bar's splits and dividends before its open; return the dividend cash in micro-USD.
 
     Holdings and the orders that wait for this open are multiplied by `split_ratio` in place. The
-    dividend is paid on the shares held over the ex-date, counted after the split; it is credited
-    on the ex-date (a real account receives it on the payment date, days later).
+    dividend is paid on the shares held over the ex-date, counted after the split (a short position
+    pays it); it is credited on the ex-date, where a real account receives it days later.
 
     Parameters
     ----------
-    quantity_micro, order_micro : (N,) int64
+    quantity_micro, order_micro : (N,) float64
         Holdings and signed waiting orders, micro-shares; changed in place.
     split_ratio : (N,) float64
         New shares per old share, 1 = no split.
     cash_dividend : (N,) float64
         US dollars per share as traded on this bar, 0 = none.
     """
-    received = 0
+    received = 0.0
     for n in range(quantity_micro.shape[0]):
         if split_ratio[n] != 1.0:
-            quantity_micro[n] = round_micro(quantity_micro[n] * split_ratio[n])
-            # The size is rounded, not the signed number: an order to sell all still sells all.
-            size = round_micro(abs(order_micro[n]) * split_ratio[n])
-            order_micro[n] = -size if order_micro[n] < 0 else size
-        if cash_dividend[n] != 0.0 and quantity_micro[n] != 0:
+            quantity_micro[n] = _split(quantity_micro[n], split_ratio[n])
+            order_micro[n] = _split(order_micro[n], split_ratio[n])
+        if cash_dividend[n] != 0.0:
             received += round_micro(quantity_micro[n] * cash_dividend[n])
     return received
 
 
 @compiled
-def commission_micro(value_micro: int, rules: Rules) -> int:
-    """Return the commission of one filled order of `value_micro`, in micro-USD."""
-    return max(round_micro(value_micro * rules.commission), rules.minimum_commission_micro)
-
-
-@compiled
-def fill_orders(
-    order_micro: np.ndarray,
-    open_price: np.ndarray,
-    cash_micro: int,
-    quantity_micro: np.ndarray,
-    rules: Rules,
-    fills: tuple[np.ndarray, np.ndarray, np.ndarray],
-) -> int:
-    """Fill waiting orders at a bar's open and return the cash left, in micro-USD.
-
-    Sells fill first and in full, at `open * (1 - half_spread)`. Buys fill at
-    `open * (1 + half_spread)`; when the cash does not cover all of them they shrink pro rata.
-    An order without an open (NaN: the symbol has no bar) lapses. Cash never becomes negative: the
-    minimum commission of a sell is capped at what the sell brings.
-
-    Parameters
-    ----------
-    order_micro : (N,) int64
-        Signed orders, micro-shares; a sell never exceeds the holding.
-    open_price : (N,) float64
-        Opening prices as traded, USD; NaN = no bar.
-    cash_micro : int
-        Cash after this bar's dividends, micro-USD.
-    quantity_micro : (N,) int64
-        Holdings after this bar's splits, micro-shares; changed in place.
-    rules : Rules
-        Costs.
-    fills : tuple of (N,) int64, (N,) float64, (N,) int64
-        Written: signed filled quantity (micro-shares), fill price (USD, NaN = no fill),
-        commission (micro-USD).
-    """
-    fill_micro, fill_price, fee_micro = fills
-    cash = cash_micro
-    needed = 0
-    for n in range(order_micro.shape[0]):
-        fill_micro[n] = 0
-        fill_price[n] = np.nan
-        fee_micro[n] = 0
-        if order_micro[n] == 0 or not open_price[n] > 0.0:
-            continue
-        if order_micro[n] < 0:
-            cash += _book(
-                n, order_micro[n], open_price[n] * (1.0 - rules.half_spread), rules, fills
-            )
-        else:
-            value = round_micro(order_micro[n] * open_price[n] * (1.0 + rules.half_spread))
-            needed += value + commission_micro(value, rules)
-    share = 1.0 if needed <= cash else cash / needed
-    for n in range(order_micro.shape[0]):
-        if order_micro[n] <= 0 or not open_price[n] > 0.0:
-            continue
-        price = open_price[n] * (1.0 + rules.half_spread)
-        quantity = order_micro[n]
-        if share < 1.0:
-            quantity = math.floor(quantity * share)
-        value = round_micro(quantity * price)
-        if value + commission_micro(value, rules) > cash:
-            quantity = _affordable(cash, price, rules)
-        if quantity > 0:
-            cash += _book(n, quantity, price, rules, fills)
-    for n in range(order_micro.shape[0]):
-        quantity_micro[n] += fill_micro[n]
-    return cash
-
-
-@compiled
-def _book(
-    n: int,
-    quantity: int,
-    price: float,
-    rules: Rules,
-    fills: tuple[np.ndarray, np.ndarray, np.ndarray],
-) -> int:
-    """Write one fill and return its cash flow (negative for a buy), commission included."""
-    value = round_micro(abs(quantity) * price)
-    fee = commission_micro(value, rules)
-    if quantity < 0:
-        fee = min(fee, value)
-    fills[0][n] = quantity
-    fills[1][n] = price
-    fills[2][n] = fee
-    return value - fee if quantity < 0 else -(value + fee)
-
-
-@compiled
-def _affordable(cash: int, price: float, rules: Rules) -> int:
-    """Return the largest quantity (micro-shares) whose value and commission `cash` covers.
-
-    Reached when the minimum commission or a rounding makes the pro-rata share a little too dear.
-    Two micro-dollars' worth of shares less than the quotient absorb the roundings.
-    """
-    budget = min(cash / (1.0 + rules.commission), float(cash - rules.minimum_commission_micro))
-    return math.floor(budget / price) - math.ceil(2.0 / price)
+def _split(quantity_micro: float, ratio: float) -> float:
+    """Round the size, not the signed number: an order to sell all then still sells all."""
+    size = round_micro(abs(quantity_micro) * ratio)
+    return -size if quantity_micro < 0.0 else size

@@ -1,16 +1,7 @@
 """The state of an account is the fold of its events. In: a state and an event. Out: the next state.
 
 Every rule of the books is checked here, before an event is recorded and again by `verify`: what
-is refused here can never be in a sound ledger. Books are double entry: each event that moves money
-posts amounts that add up to zero.
-
-| event | cash | position:SYMBOL | against |
-|---|---|---|---|
-| opened | + initial cash | | capital |
-| corporate_action | + dividend | | dividends |
-| fill, buy | - value - fee | + value | + fee in fees |
-| fill, sell | + value - fee | - value | + fee in fees |
-| mark | | to market value | gains |
+is refused here can never be in a sound ledger. What an event posts: `ploutos.trading.books`.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ploutos.errors import LedgerError
+from ploutos.trading.books import CASH, postings_of
 from ploutos.trading.events import (
     Claim,
     CorporateAction,
@@ -25,6 +17,7 @@ from ploutos.trading.events import (
     Decision,
     Event,
     Fill,
+    Financing,
     Halted,
     Intent,
     Lapsed,
@@ -35,18 +28,16 @@ from ploutos.trading.events import (
     Resumed,
 )
 
-CASH = "cash"
-
-Postings = tuple[tuple[str, int], ...]
-
 
 @dataclass(frozen=True)
 class AccountState:
     """An account after some of its events. Mappings are never changed in place.
 
-    `holdings` are micro-shares per symbol (never zero), `books` micro-USD per book, `intents` the
-    open orders by client order id, `open_orders` what is left of each in micro-shares, `equity`
-    the (session, micro-USD) of every mark, `stages` how far each (strategy, session) has come.
+    `margin` tells whether it may be short and owe cash, `stopped` whether the drawdown stop was
+    reached. `holdings` are micro-shares per symbol (never zero; negative = short), `books`
+    micro-USD per book, `intents` the open orders by client order id, `open_orders` what is left of
+    each in micro-shares, `equity` the (session, micro-USD) of every mark, `stages` how far each
+    (strategy, session) has come.
     """
 
     account: str
@@ -54,6 +45,7 @@ class AccountState:
     symbols: tuple[str, ...]
     books: Mapping[str, int]
     peak_micro: int
+    margin: bool
     holdings: Mapping[str, int] = field(default_factory=dict)
     positions: Mapping[str, Position] = field(default_factory=dict)
     intents: Mapping[str, Intent] = field(default_factory=dict)
@@ -61,6 +53,7 @@ class AccountState:
     decisions: Mapping[str, Decision] = field(default_factory=dict)
     stages: Mapping[tuple[str, str], str] = field(default_factory=dict)
     equity: tuple[tuple[str, int], ...] = ()
+    stopped: bool = False
     halted: str | None = None
     n_intents: int = 0
     n_fills: int = 0
@@ -74,32 +67,6 @@ class AccountState:
     def marked_session(self) -> str | None:
         """The last session whose close has been recorded."""
         return self.equity[-1][0] if self.equity else None
-
-
-def position_book(symbol: str) -> str:
-    """Return the name of a symbol's book."""
-    return f"position:{symbol}"
-
-
-def postings_of(state: AccountState | None, event: Event) -> Postings:
-    """Return the double entry of `event`: (book, micro-USD) that add up to zero, empty if none."""
-    match event:
-        case Opened():
-            moves = {CASH: event.initial_cash_micro, "capital": -event.initial_cash_micro}
-        case CorporateAction():
-            moves = {CASH: event.dividend_micro, "dividends": -event.dividend_micro}
-        case Fill():
-            value = event.value_micro if event.quantity_micro > 0 else -event.value_micro
-            moves = {
-                CASH: -(value + event.fee_micro),
-                position_book(event.symbol): value,
-                "fees": event.fee_micro,
-            }
-        case Mark() if state is not None:
-            moves = _revaluation(state, event)
-        case _:
-            moves = {}
-    return tuple((book, amount) for book, amount in moves.items() if amount != 0)
 
 
 def apply_event(state: AccountState | None, account: str, event: Event) -> AccountState:
@@ -117,8 +84,9 @@ def apply_event(state: AccountState | None, account: str, event: Event) -> Accou
             account=account,
             mode=event.mode,
             symbols=event.symbols,
-            books=dict(postings_of(None, event)) or {CASH: 0},
+            books=dict(postings_of({}, event)) or {CASH: 0},
             peak_micro=event.initial_cash_micro,
+            margin=event.margin,
         )
     if state is None:
         raise LedgerError(
@@ -126,9 +94,9 @@ def apply_event(state: AccountState | None, account: str, event: Event) -> Accou
             f"received {event.kind!r}"
         )
     books = dict(state.books)
-    for book, amount in postings_of(state, event):
+    for book, amount in postings_of(state.books, event):
         books[book] = books.get(book, 0) + amount
-    if books[CASH] < 0:
+    if books[CASH] < 0 and not state.margin:
         raise LedgerError(
             f"account {account}: {_name(event)} would leave cash at {books[CASH]} micro-USD; "
             f"there are {state.cash_micro}. A long-only cash account never borrows."
@@ -139,16 +107,6 @@ def apply_event(state: AccountState | None, account: str, event: Event) -> Accou
 def _name(event: Event) -> str:
     fields = event.model_dump(include={"session", "strategy", "symbol", "client_order_id"})
     return " ".join([event.kind, *(str(value) for value in fields.values())])
-
-
-def _revaluation(state: AccountState, event: Mark) -> dict[str, int]:
-    """Bring every position book to its market value; what was sold out keeps its gain only."""
-    moves = {book: -amount for book, amount in state.books.items() if book.startswith("position:")}
-    for symbol, position in sorted(event.positions.items()):
-        book = position_book(symbol)
-        moves[book] = moves.get(book, 0) + position.value_micro
-    moves["gains"] = -sum(moves.values())
-    return moves
 
 
 def _refuse(state: AccountState, event: Event, why: str) -> LedgerError:
@@ -190,10 +148,22 @@ def _need_stage(state: AccountState, event: Decision | Intent | CycleDone, *want
         )
 
 
+def _financing(state: AccountState, event: Financing) -> AccountState:
+    if state.marked_session is None:
+        raise _refuse(state, event, "there is no close before it from which interest could run")
+    if event.interest_micro < 0 and not state.margin:
+        raise _refuse(state, event, f"{event.interest_micro} paid; without margin nothing is owed")
+    return state
+
+
 def _corporate_action(state: AccountState, event: CorporateAction) -> AccountState:
     held = state.holdings.get(event.symbol, 0)
     if event.quantity_before_micro != held:
         raise _refuse(state, event, f"{event.quantity_before_micro} held before, ledger: {held}")
+    for name in ("quantity_after_micro", "dividend_micro"):
+        value = getattr(event, name)
+        if value * held < 0 or (held == 0 and value != 0):
+            raise _refuse(state, event, f"{name} of {value} does not go with {held} held")
     expected = {order for order in state.open_orders if state.intents[order].symbol == event.symbol}
     if set(event.orders_after_micro) != expected:
         raise _refuse(state, event, f"adjusts {sorted(event.orders_after_micro)}, open {expected}")
@@ -211,9 +181,12 @@ def _fill(state: AccountState, event: Fill) -> AccountState:
         raise _refuse(state, event, "no open order of this id and symbol")
     if event.quantity_micro * open_micro <= 0 or abs(event.quantity_micro) > abs(open_micro):
         raise _refuse(state, event, f"{event.quantity_micro} filled of {open_micro} open")
-    held = state.holdings.get(event.symbol, 0) + event.quantity_micro
-    if held < 0:
+    before = state.holdings.get(event.symbol, 0)
+    held = before + event.quantity_micro
+    if held < 0 and not state.margin:
         raise _refuse(state, event, f"would leave {held} micro-shares; the account is long only")
+    if held * before < 0:
+        raise _refuse(state, event, f"would turn {before} micro-shares into {held} at once")
     changed = replace(
         state,
         holdings=_with(state.holdings, event.symbol, held),
@@ -238,11 +211,17 @@ def _mark(state: AccountState, event: Mark) -> AccountState:
     total = event.cash_micro + sum(item.value_micro for item in event.positions.values())
     if event.equity_micro != total:
         raise _refuse(state, event, f"equity {event.equity_micro}, cash + positions: {total}")
+    for symbol, item in event.positions.items():
+        if item.value_micro * item.quantity_micro < 0:
+            raise _refuse(state, event, f"{item.quantity_micro} {symbol} worth {item.value_micro}")
     if state.marked_session is not None and event.session <= state.marked_session:
         raise _refuse(state, event, f"the account is marked at {state.marked_session} already")
+    if state.stopped and not event.stopped:
+        raise _refuse(state, event, "the drawdown stop was reached, which is for good")
     return replace(
         state,
         positions=event.positions,
+        stopped=event.stopped,
         equity=(*state.equity, (event.session, event.equity_micro)),
         peak_micro=max(state.peak_micro, event.equity_micro),
     )
@@ -298,6 +277,7 @@ def _note(state: AccountState, _event: Note) -> AccountState:
 
 _RULES: dict[str, Callable[[AccountState, Any], AccountState]] = {
     "claim": _claim,
+    "financing": _financing,
     "corporate_action": _corporate_action,
     "fill": _fill,
     "lapsed": _lapsed,

@@ -13,7 +13,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ploutos.errors import LedgerError
 from ploutos.store import canonical_json, digest_bytes
-from ploutos.trading.account_state import AccountState, Postings, apply_event, postings_of
+from ploutos.trading.account_state import AccountState, apply_event
+from ploutos.trading.books import Postings, postings_of
 from ploutos.trading.events import Event, decode, encode, unique_key
 from ploutos.trading.ledger_schema import EVENTS, GENESIS_HASH, POSTINGS, reason_of
 
@@ -136,7 +137,8 @@ def _check(
         )
     event = decode(columns["payload"])
     state = states.get(account)
-    if postings != postings_of(state, event) or sum(amount for _, amount in postings) != 0:
+    due = postings_of(state.books if state is not None else {}, event)
+    if postings != due or sum(amount for _, amount in postings) != 0:
         raise LedgerError(f"its postings {postings} are not those of {event!r}")
     states[account] = apply_event(state, account, event)
     return Tail(sequence, found)

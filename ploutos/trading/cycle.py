@@ -17,12 +17,14 @@ import numpy as np
 from ploutos.agent.play import warm_up
 from ploutos.env.account import decide
 from ploutos.errors import TradingError
-from ploutos.portfolio.config import initial_cash_micro, rules_of
+from ploutos.portfolio.config import OrderActions, initial_cash_micro, rules_of
+from ploutos.portfolio.fills import new_trades
 from ploutos.store import digest_bytes
 from ploutos.trading.account_state import AccountState
 from ploutos.trading.broker import accounts_of, settle_session
 from ploutos.trading.desk import Desk, check_bar
 from ploutos.trading.events import (
+    Action,
     Claim,
     CycleDone,
     Decision,
@@ -137,7 +139,8 @@ def _open(desk: Desk, now: int) -> None:
         opened = Opened(
             mode=desk.mode,
             symbols=desk.symbols,
-            initial_cash_micro=initial_cash_micro(desk.env.portfolio),
+            initial_cash_micro=int(initial_cash_micro(desk.env.portfolio)),
+            margin=desk.env.portfolio.margin is not None,
         )
         desk.ledger.append(desk.account, [opened], now)
 
@@ -185,20 +188,31 @@ def _decide(desk: Desk, session: str, now: int) -> None:
     accounts = accounts_of(state, desk.strategy)
     memory = _memory(desk, state, row)
     action, memory = desk.actor.act(desk.market, accounts, 0, row, memory)
-    expected = (len(desk.symbols),)
-    if action.shape != expected or action.dtype != np.int64 or not np.isin(action, (0, 1, 2)).all():
-        raise TradingError(
-            f"{desk.strategy} at {session}: expected {expected[0]} actions out of 0, 1, 2, "
-            f"received {action.tolist()} ({action.dtype}). Nothing was ordered."
-        )
     decision = Decision(
         strategy=desk.strategy,
         session=session,
-        action=tuple(int(value) for value in action),
+        action=_checked(desk, session, action),
         market_digest=_market_digest(desk, row),
         policy_state=encode_state(memory),
     )
     desk.ledger.append(desk.account, [decision], now)
+
+
+def _checked(desk: Desk, session: str, action: np.ndarray) -> Action:
+    """Return the policy's answer as it is recorded; refuse one that is none."""
+    n_symbols = len(desk.symbols)
+    if isinstance(desk.env.portfolio.actions, OrderActions):
+        expected = f"{n_symbols} actions out of 0, 1, 2 (int64)"
+        is_action = action.dtype == np.int64 and np.isin(action, (0, 1, 2)).all()
+    else:
+        expected = f"{n_symbols} finite target weights (float64)"
+        is_action = action.dtype == np.float64 and np.isfinite(action).all()
+    if action.shape != (n_symbols,) or not is_action:
+        raise TradingError(
+            f"{desk.strategy} at {session}: expected {expected}, received {action.tolist()} "
+            f"({action.dtype}). Nothing was ordered."
+        )
+    return tuple(action.tolist())
 
 
 def _memory(desk: Desk, state: AccountState, row: int) -> object:
@@ -210,10 +224,10 @@ def _memory(desk: Desk, state: AccountState, row: int) -> object:
 
 
 def _market_digest(desk: Desk, row: int) -> str:
-    """Return the digest of everything that the row tells of the market."""
-    market = desk.market
+    """Return the digest of everything that the rows of the window tell of the market."""
+    market, first = desk.market, max(row + 1 - desk.env.window_bars, 0)
     parts = (market.features, market.macro, market.valid, market.macro_valid, market.mark)
-    return digest_bytes(b"".join(part[row].tobytes() for part in parts))
+    return digest_bytes(b"".join(part[first : row + 1].tobytes() for part in parts))
 
 
 def _commit_orders(desk: Desk, session: str, now: int) -> str:
@@ -221,11 +235,11 @@ def _commit_orders(desk: Desk, session: str, now: int) -> str:
     row, state = desk.row_of(session), desk.state()
     if state.halted is not None:
         return f"no orders, halted: {state.halted}"
-    accounts = accounts_of(state, desk.strategy)
-    action = np.array(state.decisions[desk.strategy].action, np.int64)
-    decide(desk.market, accounts, 0, row, action, rules_of(desk.env.portfolio))
+    accounts, trades = accounts_of(state, desk.strategy), new_trades(len(desk.symbols))
+    action = np.array(state.decisions[desk.strategy].action)
+    decide(desk.market, accounts, (0, row), action, rules_of(desk.env.portfolio), trades)
     intents: list[Intent] = []
-    for n in np.flatnonzero(accounts.order_micro[0]):
+    for n in np.flatnonzero(trades.order):
         order_id = client_order_id(desk.account, desk.strategy, session, desk.symbols[n])
         if order_id not in state.intents:
             intents.append(
@@ -234,7 +248,7 @@ def _commit_orders(desk: Desk, session: str, now: int) -> str:
                     strategy=desk.strategy,
                     session=session,
                     symbol=desk.symbols[n],
-                    quantity_micro=int(accounts.order_micro[0, n]),
+                    quantity_micro=int(trades.order[n]),
                     reference_price_usd=float(desk.market.mark[row, n]),
                 )
             )

@@ -51,16 +51,19 @@ class Desk:
         Raises
         ------
         TradingError
-            If it was never opened, is of another mode or holds other symbols.
+            If it was never opened, is of another mode, holds other symbols, or is a margin account
+            where the policy's is none, or the other way round.
         """
         state = self.ledger.state(self.account)
         if state is None:
             raise TradingError(f"account {self.account} is not open in {self.ledger.path}")
-        expected, received = (self.mode, self.symbols), (state.mode, state.symbols)
+        margin = self.env.portfolio.margin is not None
+        expected = (self.mode, self.symbols, margin)
+        received = (state.mode, state.symbols, state.margin)
         if expected != received:
             raise TradingError(
-                f"account {self.account}: expected {expected}, the ledger {self.ledger.path} has "
-                f"{received}. Use another account name."
+                f"account {self.account}: expected (mode, symbols, margin) {expected}, the ledger "
+                f"{self.ledger.path} has {received}. Use another account name."
             )
         return state
 

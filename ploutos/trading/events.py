@@ -2,7 +2,9 @@
 
 Money is an integer number of micro-USD, a quantity an integer number of micro-shares. A price is
 the float that was used; what it moved is recorded beside it as an integer. `session` is the
-exchange day as an ISO date. `unique_key` makes every fact recordable once.
+exchange day as an ISO date. `unique_key` makes every fact recordable once. A field that came later
+is left out of the JSON while it says nothing (`Later`), so that events from before it read, and
+write, as they did.
 """
 
 from typing import Annotated, Any, Literal
@@ -16,6 +18,15 @@ Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 NotNegative = Annotated[int, Field(ge=0, lt=2**63)]
 Session = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
 Name = Annotated[str, Field(min_length=1, max_length=120)]
+# JSON has one 1.0 and another 1: a tuple comes back as what it was, whole numbers or floats.
+Action = tuple[int, ...] | tuple[float, ...]
+
+
+def _is_false(value: object) -> bool:
+    return value is False
+
+
+Later = Annotated[bool, Field(exclude_if=_is_false)]
 
 
 class Record(BaseModel):
@@ -25,12 +36,16 @@ class Record(BaseModel):
 
 
 class Opened(Record):
-    """An account begins, with cash and nothing else. `replay` accounts never trade."""
+    """An account begins, with cash and nothing else. `replay` accounts never trade.
+
+    With `margin` it may be short and owe cash; without, it is long only and never borrows.
+    """
 
     kind: Literal["opened"] = "opened"
     mode: Literal["replay", "paper"]
     symbols: tuple[Name, ...]
     initial_cash_micro: NotNegative
+    margin: Later = False
 
 
 class Claim(Record):
@@ -41,17 +56,25 @@ class Claim(Record):
     session: Session
 
 
+class Financing(Record):
+    """Interest from the close before a session to its own; negative = paid."""
+
+    kind: Literal["financing"] = "financing"
+    session: Session
+    interest_micro: Int64
+
+
 class CorporateAction(Record):
-    """A split or a dividend of one symbol before a session's open."""
+    """A split or a dividend of one symbol before a session's open; a short position pays it."""
 
     kind: Literal["corporate_action"] = "corporate_action"
     session: Session
     symbol: Name
     split_ratio: float = Field(gt=0)
     cash_dividend_usd: float = Field(ge=0)
-    quantity_before_micro: NotNegative
-    quantity_after_micro: NotNegative
-    dividend_micro: NotNegative
+    quantity_before_micro: Int64
+    quantity_after_micro: Int64
+    dividend_micro: Int64
     # The waiting order of the symbol, in shares after the split: client order id -> micro-shares.
     orders_after_micro: dict[str, Int64]
 
@@ -81,32 +104,39 @@ class Lapsed(Record):
 
 
 class Position(Record):
-    """A holding at a session's close."""
+    """A holding at a session's close; quantity and value of a short one are negative."""
 
-    quantity_micro: NotNegative
+    quantity_micro: Int64
     price_usd: float = Field(gt=0)
-    value_micro: NotNegative
+    value_micro: Int64
     entry_price_usd: float = Field(ge=0)
     held_bars: NotNegative
 
 
 class Mark(Record):
-    """The account at a session's close: cash + the positions' values = equity."""
+    """The account at a session's close: cash + the positions' values = equity.
+
+    `stopped` once the drawdown stop was reached: the account then closes everything, for good.
+    """
 
     kind: Literal["mark"] = "mark"
     session: Session
-    cash_micro: NotNegative
+    cash_micro: Int64
     equity_micro: Int64
     positions: dict[str, Position]
+    stopped: Later = False
 
 
 class Decision(Record):
-    """What the strategy decided after a session's close, and from what."""
+    """What the strategy decided after a session's close, and from what.
+
+    `action` is 0 hold, 1 buy, 2 sell, or a target weight, symbol by symbol.
+    """
 
     kind: Literal["decision"] = "decision"
     strategy: Name
     session: Session
-    action: tuple[int, ...]
+    action: Action
     market_digest: str
     # The policy's memory after this decision (an LSTM's state), see `policy_state`.
     policy_state: Any
@@ -158,6 +188,7 @@ class CycleDone(Record):
 Event = (
     Opened
     | Claim
+    | Financing
     | CorporateAction
     | Fill
     | Lapsed
@@ -201,7 +232,7 @@ def unique_key(account: str, event: Event) -> str | None:
             parts = (account, event.strategy, event.session)
         case CorporateAction():
             parts = (account, event.session, event.symbol)
-        case Mark():
+        case Financing() | Mark():
             parts = (account, event.session)
         case Fill():
             parts = (event.fill_id,)

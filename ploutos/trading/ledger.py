@@ -19,7 +19,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ploutos.errors import LedgerError
 from ploutos.store import digest_bytes
-from ploutos.trading.account_state import AccountState, Postings, apply_event, postings_of
+from ploutos.trading.account_state import AccountState, apply_event
+from ploutos.trading.books import Postings, postings_of
 from ploutos.trading.chain import (
     check_chain,
     insert_event,
@@ -119,7 +120,7 @@ class Ledger:
             tail = read_tail(connection)
             for event in events:
                 refuse_duplicate(connection, account, event)
-                postings = postings_of(state, event)
+                postings = postings_of(state.books if state is not None else {}, event)
                 state = apply_event(state, account, event)
                 tail = insert_event(connection, tail, (account, now, event), postings)
         if state is None:

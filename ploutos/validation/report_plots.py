@@ -20,6 +20,8 @@ MEMBER_COLOURS = ("#56B4E9", "#009E73", "#CC79A7", "#D55E00")
 SYMBOL_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
 OTHER_COLOUR = "#999999"
 CASH_COLOUR = "#DDDDDD"
+# A fully invested account may show less than no cash by this much, a fraction of equity.
+ROUNDING = 1e-9
 INK, GRID = "#333333", "#E6E6E6"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
@@ -87,32 +89,55 @@ def drawdown_plot(committee: Rollout, baselines: Mapping[str, Rollout]) -> str:
 def positions_plot(committee: Rollout, symbols: Sequence[str]) -> str:
     """Draw the committee's weights stacked over time; the rest is cash.
 
-    Beyond seven symbols the ones with the least mean weight are drawn together.
+    Beyond seven symbols the ones with the least mean weight are drawn together. Where there are
+    short positions or a loan, the short ones are stacked downwards and cash is a line.
     """
     figure = _figure("share of equity")
     days = dates(committee.closed_at)
-    order = np.argsort(-committee.weights.mean(axis=0), kind="stable")
-    shown = sorted(order[: len(SYMBOL_COLOURS)].tolist())
-    layers = [
+    order = np.argsort(-np.abs(committee.weights).mean(axis=0), kind="stable")
+    shown: list[int] = sorted(order[: len(SYMBOL_COLOURS)].tolist())
+    layers: list[tuple[str, str, FloatArray]] = [
         (symbols[column], colour, committee.weights[:, column])
         for column, colour in zip(shown, SYMBOL_COLOURS, strict=False)
     ]
     rest = committee.weights.sum(axis=1) - committee.weights[:, shown].sum(axis=1)
     if len(symbols) > len(shown):
         layers.append((f"{len(symbols) - len(shown)} others", OTHER_COLOUR, rest))
-    layers.append(("cash", CASH_COLOUR, 1.0 - committee.weights.sum(axis=1)))
+    cash = 1.0 - committee.weights.sum(axis=1)
+    if committee.weights.min() >= 0 and cash.min() >= -ROUNDING:
+        _stack(figure, days, [*layers, ("cash", CASH_COLOUR, cash)])
+        figure.update_yaxes(range=[0, 1])
+    else:
+        _stack(figure, days, [(name, colour, np.maximum(w, 0.0)) for name, colour, w in layers])
+        short = [(name, colour, np.minimum(w, 0.0)) for name, colour, w in layers]
+        _stack(figure, days, [layer for layer in short if layer[2].any()], side="short ")
+        figure.add_scatter(
+            x=days,
+            y=_rounded(cash, 4),
+            name="cash",
+            line={"width": 1.8, "color": INK, "shape": "hv"},
+            hovertemplate="cash %{y:.1%}<extra></extra>",
+        )
+    figure.update_yaxes(tickformat=".0%")
+    return _json(figure)
+
+
+def _stack(
+    figure: go.Figure,
+    days: list[str],
+    layers: Sequence[tuple[str, str, FloatArray]],
+    side: str = "",
+) -> None:
     for name, colour, weights in layers:
         figure.add_scatter(
             x=days,
             y=_rounded(weights, 4),
-            name=name,
-            stackgroup="weights",
+            name=f"{side}{name}",
+            stackgroup=f"{side}weights",
             line={"width": 0, "color": colour, "shape": "hv"},
             fillcolor=colour,
-            hovertemplate=f"{name} %{{y:.1%}}<extra></extra>",
+            hovertemplate=f"{side}{name} %{{y:.1%}}<extra></extra>",
         )
-    figure.update_yaxes(tickformat=".0%", range=[0, 1])
-    return _json(figure)
 
 
 def costs_plot(committee: Rollout, yardstick: Rollout) -> str:

@@ -22,8 +22,9 @@ DEFINITIONS: tuple[dict[str, str], ...] = (
     },
     {
         "name": "Return, per year",
-        "text": "Last equity over first, minus one, after commissions and spread; per year it is "
-        "compounded: (1 + return) to the power of (bars per year / bars), minus one.",
+        "text": "Last equity over first, minus one, after commissions, fees, spread, market impact "
+        "and interest; per year it is compounded: (1 + return) to the power of (bars per year / "
+        "bars), minus one.",
     },
     {
         "name": "Volatility",
@@ -51,7 +52,7 @@ DEFINITIONS: tuple[dict[str, str], ...] = (
         "name": "Hit rate",
         "text": "Share of bars with a gain among the bars on which the equity moved.",
     },
-    {"name": "Exposure", "text": "Mean share of equity that was invested."},
+    {"name": "Exposure", "text": "Mean value of the positions, long plus short, over equity."},
     {
         "name": "Turnover",
         "text": "Buys plus sells per year, in multiples of the equity before the trade.",

@@ -28,11 +28,11 @@ class Rollout:
     equity_usd : (R+1,) float64
         Cash plus positions at the close; finite and above zero.
     weights : (R+1, N) float64
-        Position value over equity at the close.
+        Position value over equity at the close; negative for a short position.
     turnover : (R,) float64
         Traded notional (buys plus sells) over the equity before the fills.
     cost_usd : (R,) float64
-        Commission and spread paid.
+        Commission, sell fees, spread and market impact paid; interest is no cost.
     fold : (R,) int64
         Index of the test fold of the decision row.
     """

@@ -20,6 +20,7 @@ from ploutos.validation.baselines import buy_and_hold, hold_cash
 from ploutos.validation.rollout import BUY_AND_HOLD, CASH, COMMITTEE, Rollout
 
 OnMessage = Callable[[str], None]
+RUINED_USD = 1.0 / MICRO
 
 
 def load_policies(run: RunSpec, panel: Panel) -> dict[MemberKey, Policy]:
@@ -72,15 +73,21 @@ def rollout_of(
 ) -> Rollout:
     """Convert a trajectory from micro-units into the floats that statistics read.
 
-    Notional and costs are in US dollars; the cost is the commission plus what the spread took.
+    Notional and costs are in US dollars. The cost of a fill is its commission and sell fees, plus
+    what spread and impact took: the distance of its price from the open. Interest, earned or paid,
+    is part of the return and no cost. An account that loses everything (one with margin can) ends
+    there: `ruined_at`.
     """
-    equity = played.equity_micro / MICRO
-    mark = np.nan_to_num(market.mark[played.rows])  # (R+1, N)
-    weights = played.quantity_micro / MICRO * mark / equity[:, None]
     filled = np.abs(played.fill_micro) / MICRO  # (R, N)
     price = np.nan_to_num(played.fill_price)
+    slippage = (filled * np.abs(price - np.nan_to_num(played.open))).sum(axis=1)
+    equity = played.equity_micro / MICRO
+    value = played.quantity_micro / MICRO * market.mark[played.rows]  # (R+1, N)
     notional = (filled * price).sum(axis=1)
-    spread = (filled * np.abs(price - np.nan_to_num(played.open))).sum(axis=1)
+    cost = slippage + played.fee_micro.sum(axis=1) / MICRO
+    ruin = ruined_at(played.equity_micro)
+    equity[ruin:], value[ruin:] = RUINED_USD, 0.0
+    notional[ruin:], cost[ruin:] = 0.0, 0.0
     fold_of_row = np.zeros(panel.n_rows, np.int64)
     for fold in folds:
         fold_of_row[fold.test.start : fold.test.stop] = fold.index
@@ -88,8 +95,19 @@ def rollout_of(
         name=name,
         closed_at=panel.closed_at[played.rows],
         equity_usd=equity,
-        weights=weights,
+        weights=value / equity[:, None],
         turnover=notional / equity[:-1],
-        cost_usd=spread + played.fee_micro.sum(axis=1) / MICRO,
+        cost_usd=cost,
         fold=fold_of_row[played.rows[1:]],
     )
+
+
+def ruined_at(equity_micro: np.ndarray) -> int:
+    """Return the first row (R+1,) without equity above zero; R+1 if there is none.
+
+    From there on nothing of the account counts: nobody would lend to it, so that what the kernel
+    makes of it afterwards, even a recovery, is no return that anyone could have had. Its equity
+    is put at one micro-dollar, a loss of everything that ratios and logarithms can still hold.
+    """
+    lost = np.flatnonzero(equity_micro <= 0)
+    return int(lost[0]) if lost.size else equity_micro.shape[0]

@@ -6,11 +6,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from ploutos.agent.checkpoint import Progress, load_checkpoint, save_checkpoint
 from ploutos.agent.config import PPOConfig, RecurrentPPOConfig
 from ploutos.agent.learner import build_learner
-from ploutos.env.batch import Batch
-from ploutos.env.config import EnvConfig
 from ploutos.errors import CheckpointError
-from ploutos.folds import Rows
-from tests.env.markets import plain_scaler, random_market
+from tests.agent.batches import WEIGHTS, batch_of
 
 LEARNERS = [
     PPOConfig(n_epochs=2, net_arch=(8,)),
@@ -18,10 +15,8 @@ LEARNERS = [
 ]
 
 
-def fresh(learner, seed=0):
-    market = random_market(np.random.default_rng(3))
-    config = EnvConfig(episode_bars=11)
-    batch = Batch(market, plain_scaler(market), config, Rows(start=5, stop=57), 4)
+def fresh(learner, seed=0, **config):
+    batch = batch_of(4, **({"episode_bars": 11} | config))
     return build_learner(batch, learner, (16, 32), seed), batch
 
 
@@ -38,11 +33,12 @@ class SaveAt(BaseCallback):
         return True
 
 
+@pytest.mark.parametrize("config", [{}, {"portfolio": WEIGHTS}], ids=["orders", "weights"])
 @pytest.mark.parametrize("learner", LEARNERS, ids=["PPO", "RecurrentPPO"])
-def test_resuming_at_a_rollout_boundary_equals_not_having_stopped(tmp_path, learner):
-    whole, batch = fresh(learner)
+def test_resuming_at_a_rollout_boundary_equals_not_having_stopped(tmp_path, learner, config):
+    whole, batch = fresh(learner, **config)
     whole.learn(5 * 64, callback=SaveAt(tmp_path, batch, 2 * 64))
-    resumed, batch = fresh(learner, seed=99)
+    resumed, batch = fresh(learner, seed=99, **config)
     progress = load_checkpoint(tmp_path, resumed, batch)
     assert progress is not None
     assert progress.checks_done == 2

@@ -94,8 +94,17 @@ def test_no_machine_is_asked_for_more_than_it_has(cores, memory_gib, n_members):
     planned = plan(machine(cores, memory_gib), BLOCK, n_members, PPO_SIZES)
 
     assert planned.members_in_parallel * planned.torch_threads <= cores
+    assert planned.members_in_parallel * planned.env_threads <= cores
     assert planned.members_in_parallel <= n_members
     assert planned.members_in_parallel <= max(1, memory_gib)
+
+
+def test_environments_are_stepped_by_more_threads_only_where_that_pays():
+    many = PPO_SIZES.model_copy(update={"n_envs": 1024})
+
+    assert plan(machine(16, 64), BLOCK, 2, PPO_SIZES).env_threads == 1  # too few environments
+    assert plan(machine(16, 64), BLOCK, 2, many).env_threads == 8
+    assert plan(machine(16, 64), BLOCK, 16, many).env_threads == 1  # members take the cores
 
 
 def test_minibatches_that_do_not_divide_the_rollout_are_refused():

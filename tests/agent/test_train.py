@@ -6,12 +6,15 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
+import torch
 
 from ploutos.agent import PPOConfig, RecurrentPPOConfig, TrainConfig, load_policy
 from ploutos.agent.member import MemberSpec
 from ploutos.agent.train import load_run, start_run, train_run
+from ploutos.env.account import open_accounts
 from ploutos.env.batch import Batch
 from ploutos.env.config import EnvConfig
 from ploutos.env.market import market_of
@@ -19,6 +22,7 @@ from ploutos.env.scaler import fit_scaler
 from ploutos.errors import FoldError, TrainingError
 from ploutos.folds import FoldConfig
 from ploutos.panel import save_panel
+from ploutos.portfolio.config import PortfolioConfig, WeightActions
 from ploutos.runs import read_part, run_folder
 from tests.panels import random_panel
 
@@ -81,6 +85,39 @@ def test_second_call_reuses_every_member(home):
     results = train_run(run_id)
     assert all(result.reused for result in results)
     assert time.monotonic() - began < 30  # it trained nothing; a bound on hanging, not on speed
+
+
+def test_run_by_reference_leaves_policies_that_act_by_value(home):
+    layer = {"market_layer": 5}
+    config = CONFIG.model_copy(
+        update={
+            "folds": CONFIG.folds.model_copy(update={"n_folds": 1}),
+            "ppo": CONFIG.ppo.model_copy(update=layer),
+            "recurrent_ppo": CONFIG.recurrent_ppo.model_copy(update=layer),
+        }
+    )
+    panel, market = save_panel(random_panel()), market_of(random_panel())
+    found = []
+    for by_reference in (False, True):
+        env = EnvConfig(
+            episode_bars=20,
+            window_bars=2,
+            by_reference=by_reference,
+            portfolio=PortfolioConfig(actions=WeightActions()),
+        )
+        results = train_run(start_run(panel, config.model_copy(update={"env": env})))
+        policies = [load_policy(Path(result.policy_folder)) for result in results]
+        accounts = open_accounts(1, 2, 10**11)
+        actions = [policy.act(market, accounts, 0, 150, None)[0] for policy in policies]
+        found.append((policies, actions, [result.selection_score for result in results]))
+    # The same rollouts, and the same first layer but for the order of its sums.
+    for one, other in zip(found[0][0], found[1][0], strict=True):
+        for name, value in one.network.state_dict().items():
+            torch.testing.assert_close(
+                other.network.state_dict()[name], value, rtol=0, atol=1e-3, msg=name
+            )
+    np.testing.assert_allclose(found[1][1], found[0][1], atol=1e-3)
+    np.testing.assert_allclose(found[1][2], found[0][2], atol=1e-3)
 
 
 def test_same_seed_gives_the_same_parameters_bit_for_bit(home, tmp_path, monkeypatch):

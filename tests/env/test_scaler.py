@@ -6,8 +6,14 @@ import pytest
 from scipy import stats
 
 from ploutos.env.market import market_of
-from ploutos.env.observe import observation_length, observe_market
-from ploutos.env.scaler import clip_shares, fit_scaler, scaler_arrays, scaler_from_arrays
+from ploutos.env.observe import market_length, observe_row
+from ploutos.env.scaler import (
+    clip_shares,
+    fit_scaler,
+    scaler_arrays,
+    scaler_from_arrays,
+    scaling_of,
+)
 from ploutos.errors import PolicyError
 from ploutos.features import FeatureConfig
 from ploutos.folds import FoldConfig, Rows, split
@@ -104,10 +110,11 @@ def test_clip_shares_count_what_the_observation_shows_at_the_clip():
     panel = dataclasses.replace(panel, features=holed)
     scaler = fit_scaler(panel, ROWS, 1.5)
     shares = clip_shares(panel, ROWS, scaler)
-    market, length = market_of(panel), observation_length(panel)
+    market, length = market_of(panel), market_length(panel)
+    scaling = scaling_of(scaler, 2)
     seen = np.empty((len(ROWS), length), np.float32)
     for row in range(len(ROWS)):
-        observe_market(market, scaler, ROWS.start + row, seen[row])
+        observe_row(market, scaling, ROWS.start + row, seen[row])
     features = seen[:, :6].reshape(-1, 3)  # (T, N*F) -> (T*N, F)
     known = np.isfinite(panel.features[20:120]).sum(axis=(0, 1))
     np.testing.assert_allclose(shares[:2], (np.abs(features) == 1.5).sum(axis=0)[:2] / known[:2])

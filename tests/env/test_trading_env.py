@@ -1,4 +1,6 @@
+import dataclasses
 import functools
+import warnings
 
 import gymnasium as gym
 import numpy as np
@@ -8,11 +10,8 @@ from gymnasium.utils.env_checker import check_env as gymnasium_check_env
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 from stable_baselines3.common.vec_env import SubprocVecEnv
 
-from ploutos.agent.vec_env import TradingVecEnv
 from ploutos.block import SharedDataManager
-from ploutos.env import EnvConfig, TradingEnv
-from ploutos.env.batch import Batch
-from ploutos.env.market import market_of
+from ploutos.env import EnvConfig, TradingEnv, TradingVectorEnv
 from ploutos.env.scaler import fit_scaler
 from ploutos.errors import BlockError, EnvironmentConfigError
 from ploutos.features import FeatureConfig
@@ -22,18 +21,130 @@ from ploutos.market.schema import empty_bars, empty_macro
 from ploutos.panel import save_panel
 from ploutos.panel.build import align
 from ploutos.panel.frame import panel_of_frame
+from ploutos.portfolio import MarginConfig, PortfolioConfig, WeightActions
 from tests.panels import random_panel
 
 CONFIG = EnvConfig(episode_bars=7)
 ROWS = Rows(start=20, stop=120)
+WEIGHTS = PortfolioConfig(actions=WeightActions())
+SHORT = PortfolioConfig(actions=WeightActions(), margin=MarginConfig())
+CONFIGS = {
+    "orders": EnvConfig(),
+    "weights": EnvConfig(portfolio=WEIGHTS),
+    "weights with margin": EnvConfig(portfolio=SHORT),
+    "by reference": EnvConfig(by_reference=True),
+    "window of three": EnvConfig(window_bars=3),
+    "episodes of all rows": EnvConfig(episode_bars=None),
+}
 
 
-def test_gymnasium_accepts_the_environment():
-    gymnasium_check_env(TradingEnv(random_panel(), EnvConfig()), skip_render_check=True)
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_gymnasium_accepts_the_environment(config):
+    gymnasium_check_env(TradingEnv(random_panel(), config), skip_render_check=True)
 
 
-def test_stable_baselines_accepts_the_environment():
-    sb3_check_env(TradingEnv(random_panel(), EnvConfig()), warn=True)
+# With margin a weight may be negative; Stable-Baselines3 asks for actions in [-1, 1].
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_stable_baselines_accepts_the_environment(config):
+    with warnings.catch_warnings():
+        # Weights of an account without margin lie in [0, 1], which it would rather have symmetric.
+        warnings.filterwarnings("ignore", message=".*symmetric and normalized.*")
+        sb3_check_env(TradingEnv(random_panel(), config), warn=True)
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_whatever_is_sampled_gives_observations_of_the_space_and_finite_rewards(config):
+    env = TradingEnv(random_panel(bars=80), config)
+    env.action_space.seed(3)
+    observation, _ = env.reset(seed=3)
+    for _ in range(100):
+        assert env.observation_space.contains(observation)
+        observation, reward, terminated, truncated, _ = env.step(env.action_space.sample())
+        assert np.isfinite(reward)
+        if terminated or truncated:
+            assert env.observation_space.contains(observation)
+            observation, _ = env.reset()
+
+
+def test_reset_at_a_row_starts_there_and_again_from_the_stream_afterwards():
+    env = TradingEnv(random_panel(), CONFIG, ROWS)
+    env.reset(seed=1)
+    expected = [env.reset()[1]["row"] for _ in range(3)]
+    env.reset(seed=1)
+    _, info = env.reset(options={"row": 60})
+    assert info == {"row": 60, "equity_usd": 100_000.0}
+    ends = [env.step(np.ones(2, int))[3] for _ in range(7)]
+    assert ends == [False] * 6 + [True]
+    # The step that ended the episode drew the next one, as a vector environment does.
+    assert env.reset()[1]["row"] == expected[1]
+
+
+@pytest.mark.parametrize("row", [19, 119, -1])
+def test_reset_at_a_row_where_no_decision_is_taken_is_refused(row):
+    env = TradingEnv(random_panel(), CONFIG, ROWS)
+    with pytest.raises(EnvironmentConfigError, match=r"decision row in \[20, 119\)"):
+        env.reset(options={"row": row})
+
+
+def test_reset_option_that_does_not_exist_is_refused():
+    env = TradingEnv(random_panel(), CONFIG, ROWS)
+    with pytest.raises(EnvironmentConfigError, match="no reset options but 'row'"):
+        env.reset(options={"start": 60})
+
+
+def test_episode_without_a_length_goes_from_the_first_row_to_the_last():
+    env = TradingEnv(random_panel(), EnvConfig(episode_bars=None), ROWS)
+    for _ in range(2):
+        _, info = env.reset(seed=1)
+        rows, ended = [info["row"]], False
+        while not ended:
+            _, _, terminated, ended, info = env.step(np.zeros(2, int))
+            assert not terminated
+            rows.append(info["row"])
+        assert rows == list(range(20, 120))
+
+
+@pytest.mark.parametrize(
+    "action", [1, np.array([1]), np.ones(3, int), np.ones((2, 2), int), np.array([0, 3])]
+)
+def test_action_of_the_wrong_shape_or_value_is_refused(action):
+    env = TradingEnv(random_panel(), CONFIG)
+    env.reset(seed=0)
+    with pytest.raises(EnvironmentConfigError, match="expected actions"):
+        env.step(action)
+
+
+def test_order_that_is_no_whole_number_is_refused():
+    env = TradingEnv(random_panel(), CONFIG)
+    env.reset(seed=0)
+    with pytest.raises(EnvironmentConfigError, match="expected integer actions"):
+        env.step(np.array([0.7, 1.2]))
+
+
+def test_action_masks_are_a_flat_row_of_hold_buy_and_sell():
+    env = TradingEnv(random_panel(), CONFIG, ROWS)
+    env.reset(seed=0)
+    assert env.action_masks().tolist() == [True, True, False] * 2
+    env.reset(options={"row": 60})
+    env.step(np.array([1, 0]))
+    assert env.action_masks().tolist() == [True, True, True, True, True, False]
+
+
+def test_panel_without_volumes_is_refused_with_advice():
+    panel = random_panel()
+    prices = panel.prices.copy()
+    prices[:, :, 4] = np.nan
+    with pytest.raises(EnvironmentConfigError, match="maximum_participation to null"):
+        TradingEnv(dataclasses.replace(panel, prices=prices), CONFIG)
+
+
+def test_given_observation_is_the_callers_to_keep():
+    env = TradingEnv(random_panel(), CONFIG)
+    first, _ = env.reset(seed=0)
+    kept = first.copy()
+    second, *_ = env.step(np.ones(2, int))
+    np.testing.assert_array_equal(first, kept)
+    assert not np.shares_memory(first, second)
 
 
 def test_gymnasium_makes_it_by_its_registered_name():
@@ -43,7 +154,7 @@ def test_gymnasium_makes_it_by_its_registered_name():
 
 
 @pytest.mark.parametrize("start_method", ["spawn", "forkserver"])
-def test_subprocess_workers_over_one_block_equal_the_compiled_batch(home, start_method):
+def test_subprocess_workers_over_one_block_equal_the_vector_front(home, start_method):
     panel = random_panel()
     scaler = fit_scaler(panel, ROWS, CONFIG.clip)
     with SharedDataManager(save_panel(panel)) as owner:
@@ -53,21 +164,21 @@ def test_subprocess_workers_over_one_block_equal_the_compiled_batch(home, start_
         )
         try:
             workers.seed(5)
-            batch = TradingVecEnv(Batch(market_of(panel), scaler, CONFIG, ROWS, 2))
-            batch.seed(5)
+            vector = TradingVectorEnv(2, owner.ref, CONFIG, ROWS, scaler)
             rng = np.random.default_rng(0)
-            np.testing.assert_array_equal(workers.reset(), batch.reset())
+            np.testing.assert_array_equal(workers.reset(), vector.reset(seed=5)[0])
             for _ in range(60):
                 actions = rng.integers(0, 3, (2, 2))
-                theirs, ours = workers.step(actions), batch.step(actions)
-                for received, expected in zip(theirs[:3], ours[:3], strict=True):
-                    np.testing.assert_array_equal(received, expected)
-                for info, other in zip(theirs[3], ours[3], strict=True):
-                    assert info["TimeLimit.truncated"] == other.get("TimeLimit.truncated", False)
-                    if "terminal_observation" in other:
-                        np.testing.assert_array_equal(
-                            info["terminal_observation"], other["terminal_observation"]
-                        )
+                observation, reward, done, infos = workers.step(actions)
+                expected = vector.step(actions)
+                np.testing.assert_array_equal(observation, expected[0])
+                np.testing.assert_array_equal(reward, expected[1])
+                np.testing.assert_array_equal(done, expected[2] | expected[3])
+                for e in np.flatnonzero(done):
+                    assert infos[e]["TimeLimit.truncated"]
+                    last = expected[4]["final_obs"][e]
+                    np.testing.assert_array_equal(infos[e]["terminal_observation"], last)
+            vector.close()
         finally:
             workers.close()
 

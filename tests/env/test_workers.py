@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,16 +17,26 @@ import pytest
 from ploutos.block import BlockRef, SharedDataManager
 from ploutos.env.batch import Batch
 from ploutos.env.config import EnvConfig
+from ploutos.env.kernel import Outcome
 from ploutos.env.market import market_of
 from ploutos.env.scaler import fit_scaler
 from ploutos.env.workers import Workers, WorkersSpec
+from ploutos.env.workers.shared import spin_times
+from ploutos.env.workers.words import SPIN_S
 from ploutos.errors import BlockError, EnvironmentConfigError, WorkerError
 from ploutos.folds import Rows
 from ploutos.panel import save_panel
+from ploutos.portfolio.config import PortfolioConfig, WeightActions
 from tests.memory import mapped_bytes, private_bytes
 from tests.panels import random_panel
 
 CONFIG = EnvConfig(episode_bars=7)
+CONFIGS = {
+    "by value": CONFIG,
+    "by reference": EnvConfig(episode_bars=7, by_reference=True),
+    "window of three": EnvConfig(episode_bars=7, window_bars=3),
+    "weights": EnvConfig(episode_bars=7, portfolio=PortfolioConfig(actions=WeightActions())),
+}
 ROWS = Rows(start=20, stop=120)
 PANEL = random_panel()
 SCALER = fit_scaler(PANEL, ROWS, CONFIG.clip)
@@ -39,8 +50,26 @@ def block(home) -> Iterator[BlockRef]:
         yield owner.ref
 
 
-def spec_of(block: BlockRef, n_envs: int, n_workers: int) -> WorkersSpec:
-    return WorkersSpec(block, CONFIG, ROWS, SCALER, n_envs, n_workers)
+def spec_of(
+    block: BlockRef, n_envs: int, n_workers: int, config: EnvConfig = CONFIG
+) -> WorkersSpec:
+    return WorkersSpec(block, config, ROWS, SCALER, n_envs, n_workers)
+
+
+def batch_of(n_envs: int, config: EnvConfig = CONFIG, n_threads: int = 1) -> Batch:
+    return Batch(market_of(PANEL), SCALER, config, ROWS, n_envs, n_threads)
+
+
+def actions_of(batch: Batch, rng: np.random.Generator) -> np.ndarray:
+    shape = (batch.n_envs, batch.n_symbols)
+    if batch.action_dtype == np.float64:
+        return rng.random(shape)
+    return rng.integers(0, 3, shape)
+
+
+def assert_equal(received: Outcome, expected: Outcome) -> None:
+    for name in Outcome._fields:
+        np.testing.assert_array_equal(getattr(received, name), getattr(expected, name), name)
 
 
 def family_of(workers: Workers) -> list[psutil.Process]:
@@ -52,6 +81,15 @@ def family_of(workers: Workers) -> list[psutil.Process]:
 def assert_ended(processes: list[psutil.Process]) -> None:
     _, alive = psutil.wait_procs(processes, timeout=10)
     assert [one for one in alive if one.status() != psutil.STATUS_ZOMBIE] == []
+
+
+def fall_asleep(workers: Workers) -> None:
+    """Wait until every worker blocks in its socket."""
+    deadline = time.monotonic() + 10
+    for pid in workers.pids:
+        while psutil.Process(pid).status() != psutil.STATUS_SLEEPING:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
 
 
 @contextmanager
@@ -66,21 +104,23 @@ def lost(workers: Workers, message: str) -> Iterator[list[psutil.Process]]:
             workers.reset()
 
 
-def test_workers_equal_one_batch_bit_for_bit(block):
-    batch = Batch(market_of(PANEL), SCALER, CONFIG, ROWS, 7)
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_workers_equal_one_batch_bit_for_bit(block, config):
+    batch = batch_of(7, config)
     rng = np.random.default_rng(0)
-    with Workers(spec_of(block, 7, 3)) as workers:
+    with Workers(spec_of(block, 7, 3, config)) as workers:
         family = family_of(workers)
+        assert workers.observation_space == batch.observation_space
+        assert workers.action_space == batch.action_space
+        assert workers.action_dtype == batch.action_dtype
         for seed in (5, 2**40):
             batch.seed(seed)
             workers.seed(seed)
             np.testing.assert_array_equal(workers.reset(), batch.reset())
             for _ in range(40):
-                action = rng.integers(0, 3, (7, 2))
-                for expected, received in zip(
-                    batch.step(action), workers.step(action), strict=True
-                ):
-                    np.testing.assert_array_equal(received, expected)
+                np.testing.assert_array_equal(workers.masks(), batch.masks())
+                action = actions_of(batch, rng)
+                assert_equal(workers.step(action), batch.step(action))
     assert_ended(family)
     workers.close()
 
@@ -128,33 +168,92 @@ def test_workers_have_no_frame_or_learning_library_in_memory(block):
                 assert name not in libraries
 
 
-@pytest.mark.parametrize("moment", ["between steps", "during a step"])
+@pytest.mark.parametrize(("n_cores", "spins"), [(1, (0, 0)), (2, (0, 1)), (3, (1, 1))])
+def test_nobody_spins_without_a_core_of_its_own(block, n_cores, spins):
+    spec = spec_of(block, 6, 2)._replace(n_cores=n_cores)
+    assert spin_times(spec) == tuple(SPIN_S * one for one in spins)
+
+
+def test_workers_that_never_spin_step_the_same(block):
+    batch = batch_of(6)
+    rng = np.random.default_rng(0)
+    with Workers(spec_of(block, 6, 2)._replace(n_cores=1)) as workers:
+        batch.seed(3)
+        workers.seed(3)
+        np.testing.assert_array_equal(workers.reset(), batch.reset())
+        for _ in range(500):
+            action = rng.integers(0, 3, (6, 2))
+            assert_equal(workers.step(action), batch.step(action))
+
+
+def test_workers_sleep_while_the_caller_is_away(block):
+    with Workers(spec_of(block, 4, 2)._replace(n_cores=64)) as workers:
+        workers.reset()
+        fall_asleep(workers)
+        before = [psutil.Process(pid).num_ctx_switches() for pid in workers.pids]
+        time.sleep(0.5)
+        assert [psutil.Process(pid).num_ctx_switches() for pid in workers.pids] == before
+        assert workers.step(np.zeros((4, 2), int)).reward.shape == (4,)
+
+
+def test_workers_write_no_file_but_the_nameless_one_they_share(block):
+    with Workers(spec_of(block, 4, 2)) as workers:
+        for process in family_of(workers):
+            open_files = [str(one.readlink()) for one in Path(f"/proc/{process.pid}/fd").iterdir()]
+            mapped = [one.path for one in process.memory_maps(grouped=True)]
+            places = (tempfile.gettempdir(), "/dev/shm")
+            named = {one for one in (*open_files, *mapped) if one.startswith(places)}
+            assert {one for one in named if not one.endswith("(deleted)")} == {
+                f"/dev/shm/{block.segment}"
+            }
+
+
+MOMENTS = ["between steps", "while it sleeps", "during a step of a half", "with both under way"]
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
 def test_killed_worker_is_named_and_the_others_are_ended(moment, block):
     action = np.zeros((4, 2), int)
     workers = Workers(spec_of(block, 4, 2))
     workers.reset()
     with lost(workers, r"worker 1 \(process \d+\) .*ended.*; killed by SIGKILL"):
-        if moment == "during a step":
+        if moment == "while it sleeps":
+            fall_asleep(workers)
+        if moment.startswith(("during", "with")):
             os.kill(workers.pids[1], signal.SIGSTOP)
-            workers.start_step(action)
+            workers.start_step(action[:2], 1)
+        if moment.startswith("with"):
+            workers.start_step(action[:2], 0)
         os.kill(workers.pids[1], signal.SIGKILL)
-        workers.step(action) if moment == "between steps" else workers.finish_step()
+        workers.finish_step(1) if moment.startswith(("during", "with")) else workers.step(action)
 
 
-def test_stopped_worker_is_noticed_within_the_deadline(block):
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_stopped_worker_is_noticed_within_the_deadline(moment, block):
+    action = np.zeros((4, 2), int)
     workers = Workers(spec_of(block, 4, 2), timeout_s=0.5)
     workers.reset()
     with lost(workers, r"worker 0 .* did not answer within 0.5 s while stepping"):
+        if moment == "while it sleeps":
+            fall_asleep(workers)
         os.kill(workers.pids[0], signal.SIGSTOP)
         began = time.monotonic()
-        workers.step(np.zeros((4, 2), int))
+        if moment.startswith("with"):
+            workers.start_step(action[:2], 1)
+        if moment.startswith(("during", "with")):
+            workers.start_step(action[:2], 0)
+            workers.finish_step(0)
+        workers.step(action)
     assert time.monotonic() - began < 10
 
 
-def test_worker_that_raises_is_shown_with_its_traceback(block):
+@pytest.mark.parametrize("moment", ["between steps", "while it sleeps"])
+def test_worker_that_raises_is_shown_with_its_traceback(moment, block):
     workers = Workers(spec_of(block, 4, 2))
     workers.reset()
     with lost(workers, r"(?s)worker 1 .*exit code 1.*Traceback.*in serve.*KeyboardInterrupt"):
+        if moment == "while it sleeps":
+            fall_asleep(workers)
         os.kill(workers.pids[1], signal.SIGINT)
         psutil.Process(workers.pids[1]).wait(10)
         workers.step(np.zeros((4, 2), int))
@@ -187,14 +286,20 @@ from ploutos.env.workers import Workers
 from tests.env.test_workers import PANEL, save_panel, spec_of
 with SharedDataManager(save_panel(PANEL)) as owner, Workers(spec_of(owner.ref, 2, 2)) as workers:
     workers.reset()
+    if sys.argv[1:]:
+        workers.start_step([[0, 0]], 1)
     print(owner.ref.segment, *workers.pids, flush=True)
     time.sleep(60)
 """
 
 
-def test_killed_caller_leaves_no_process_behind_not_even_a_stopped_one(home):
+@pytest.mark.parametrize("during", [[], ["a step"]], ids=["between steps", "during a step"])
+def test_killed_caller_leaves_no_process_behind_not_even_a_stopped_one(during, home):
     caller = subprocess.Popen(
-        [sys.executable, "-c", CALLER], stdout=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "-c", CALLER, *during],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     with caller:
         segment, *pids = caller.stdout.readline().split()

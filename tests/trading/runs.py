@@ -57,7 +57,7 @@ def untrained_run(verdict="promoted"):
     run = load_run(run_id)
     panel = load_panel(run.panel)
     scaler = fit_scaler(panel, run.folds[-1].train, run.config.env.clip)
-    length = observation_length(market_of(panel))
+    length = observation_length(market_of(panel), 1)
     for (algo, fold, seed), folder in policy_folders(run, 0).items():
         torch.manual_seed(seed)
         learner = run.config.learner(algo)

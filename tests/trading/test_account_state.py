@@ -4,13 +4,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from ploutos.env.account import decide
-from ploutos.env.market import Market
+from ploutos.env.account import Accounts, decide, open_accounts, settle
 from ploutos.errors import LedgerError
-from ploutos.portfolio.config import rules_of
-from ploutos.trading.account_state import apply_event, postings_of
+from ploutos.portfolio.config import OrderActions, initial_cash_micro, rules_of
+from ploutos.portfolio.fills import new_trades
+from ploutos.trading.account_state import apply_event
+from ploutos.trading.books import postings_of
 from ploutos.trading.broker import accounts_of, settle_session
 from ploutos.trading.events import (
     Claim,
@@ -18,6 +18,7 @@ from ploutos.trading.events import (
     CycleDone,
     Decision,
     Fill,
+    Financing,
     Halted,
     Intent,
     Lapsed,
@@ -26,8 +27,11 @@ from ploutos.trading.events import (
     Position,
     Resumed,
     client_order_id,
+    decode,
+    encode,
 )
-from tests.trading.desks import ENV, weekdays
+from tests.trading.desks import weekdays
+from tests.trading.rules import FIRST_CLOSES, HISTORIES, market_of_history, portfolios
 
 ACCOUNT, STRATEGY, SYMBOLS = "a", "s", ("AAA", "BBB")
 DAYS = weekdays(12)
@@ -85,6 +89,27 @@ def held(quantity, price, value):
     )
 
 
+def paid(quantity):
+    """Return a dividend of half a dollar per share on `quantity`."""
+    return CorporateAction(
+        session=DAYS[1],
+        symbol="AAA",
+        split_ratio=1.0,
+        cash_dividend_usd=0.5,
+        quantity_before_micro=quantity,
+        quantity_after_micro=quantity,
+        dividend_micro=quantity // 2,
+        orders_after_micro={},
+    )
+
+
+EARNED = Financing(session=DAYS[1], interest_micro=3 * USD)
+OWED = Financing(session=DAYS[1], interest_micro=-3 * USD)
+SELL = intent(-10 * USD)
+MARGIN = OPENED.model_copy(update={"margin": True})
+SHORT = (MARGIN, CLAIM, FLAT, DECISION, SELL, fill(SELL, -10 * USD, 100 * USD))
+
+
 def test_books_of_a_bought_marked_and_sold_position_are_those_of_the_hand_calculation():
     state = folded(*ORDERED, fill(BUY, 50 * USD, 500 * USD, fee=2 * USD))
     assert state.cash_micro == 498 * USD
@@ -121,6 +146,40 @@ def test_split_doubles_shares_and_open_order_and_dividend_is_cash():
     assert dict(state.holdings) == {"AAA": 40 * USD}
     assert dict(state.open_orders) == {BUY.client_order_id: 60 * USD}
     assert (state.cash_micro, state.books["dividends"]) == (820 * USD, -20 * USD)
+
+
+def test_books_of_a_short_position_are_those_of_the_hand_calculation():
+    state = folded(*SHORT, OWED, paid(-10 * USD))
+    assert dict(state.holdings) == {"AAA": -10 * USD}
+    assert state.cash_micro == (1000 + 100 - 3 - 5) * USD
+    marked = Mark(
+        session=DAYS[1],
+        cash_micro=1092 * USD,
+        equity_micro=(1092 - 120) * USD,
+        positions={"AAA": held(-10 * USD, 12.0, -120 * USD)},
+    )
+    state = apply_event(state, ACCOUNT, marked)
+    assert dict(state.books) == {
+        "cash": 1092 * USD,
+        "capital": -1000 * USD,
+        "position:AAA": -120 * USD,
+        "interest": 3 * USD,
+        "dividends": 5 * USD,
+        "gains": 20 * USD,
+    }
+
+
+def test_margin_account_may_owe_cash_and_a_cash_account_may_not():
+    bought = fill(BUY, 50 * USD, 1500 * USD)
+    state = folded(MARGIN, *ORDERED[1:], bought)
+    assert state.cash_micro == -500 * USD
+    with pytest.raises(LedgerError, match="never borrows"):
+        folded(*ORDERED, bought)
+
+
+def test_interest_that_is_earned_is_income():
+    state = folded(OPENED, FLAT, EARNED)
+    assert (state.cash_micro, state.books["interest"]) == (1003 * USD, -3 * USD)
 
 
 def test_halt_survives_and_stops_orders_until_resumed():
@@ -180,6 +239,36 @@ REFUSED = {
         CycleDone(strategy=STRATEGY, session=DAYS[0], outcome="settled", reason=""),
     ),
     "only a halted account resumes": ((OPENED,), Resumed(reason="")),
+    "no interest before the first close": ((OPENED,), EARNED),
+    "a cash account owes no interest": ((OPENED, FLAT), OWED),
+    "a split keeps the side": (
+        SHORT,
+        paid(-10 * USD).model_copy(update={"quantity_after_micro": 10 * USD}),
+    ),
+    "a short position pays the dividend": (
+        SHORT,
+        paid(-10 * USD).model_copy(update={"dividend_micro": 1}),
+    ),
+    "no dividend on nothing": ((OPENED,), paid(0).model_copy(update={"dividend_micro": 1})),
+    "no fill turns a position round": (
+        (*SHORT, intent(20 * USD, session=DAYS[0]).model_copy(update={"client_order_id": "b"})),
+        fill(BUY, 20 * USD, 1).model_copy(update={"client_order_id": "b"}),
+    ),
+    "a position's value has its sign": (
+        SHORT,
+        FLAT.model_copy(
+            update={
+                "cash_micro": 1100 * USD,
+                "equity_micro": 1200 * USD,
+                "session": DAYS[1],
+                "positions": {"AAA": held(-10 * USD, 10.0, 100 * USD)},
+            }
+        ),
+    ),
+    "a stopped account stays stopped": (
+        (OPENED, FLAT.model_copy(update={"stopped": True})),
+        FLAT.model_copy(update={"session": DAYS[1]}),
+    ),
 }
 
 
@@ -191,87 +280,56 @@ def test_event_against_the_rules_is_refused(rule):
         apply_event(state, ACCOUNT, event)
 
 
-prices = st.floats(1.0, 1000.0)
-moves = st.floats(0.5, 2.0)
-bars = st.lists(
-    st.tuples(
-        st.tuples(moves, moves),  # close over the close before
-        st.tuples(moves, moves),  # open over the close before
-        st.tuples(*[st.sampled_from((1.0, 1.0, 2.0, 0.1, 1.5))] * 2),  # split
-        st.tuples(*[st.sampled_from((0.0, 0.0, 0.25))] * 2),  # dividend
-        st.tuples(*[st.sampled_from((True, True, True, False))] * 2),  # has a bar
-        st.tuples(*[st.integers(0, 2)] * 2),  # action
-    ),
-    min_size=2,
-    max_size=10,
-)
-
-
-def market_of_bars(first, history):
-    mark, opens, split = [np.array(first)], [np.array(first)], [np.ones(2)]
-    dividend, valid = [np.zeros(2)], [np.ones(2)]
-    for closes, opening, announced, paid, present, _ in history:
-        here = np.array(present)
-        ratio = np.where(here, announced, 1.0)
-        split.append(ratio)
-        dividend.append(np.where(here, paid, 0.0))
-        valid.append(here)
-        opens.append(np.where(here, mark[-1] / ratio * np.array(opening), np.nan))
-        mark.append(np.where(here, mark[-1] / ratio * np.array(closes), mark[-1]))
-    rows = len(mark)
-    return Market(
-        features=np.zeros((rows, 2, 1), np.float32),
-        macro=np.zeros((rows, 1), np.float32),
-        open=np.array(opens),
-        mark=np.array(mark),
-        split_ratio=np.array(split),
-        cash_dividend=np.array(dividend),
-        valid=np.array(valid, np.uint8),
-        macro_valid=np.ones((rows, 1), np.uint8),
-    )
-
-
-def trade(market, history):
-    """Yield (state before, event, state after) of an account that follows `history`'s actions."""
-    rules, state = rules_of(ENV.portfolio), None
+def trade(market, history, portfolio):
+    """Yield (state before, event, state after) of an account that follows `history`'s answers."""
+    rules, state = rules_of(portfolio), None
 
     def step(event):
         nonlocal state
         before, state = state, apply_event(state, ACCOUNT, event)
         return before, event, state
 
-    yield step(OPENED)
+    cash = int(initial_cash_micro(portfolio))
+    margin = portfolio.margin is not None
+    yield step(Opened(mode="replay", symbols=SYMBOLS, initial_cash_micro=cash, margin=margin))
     for row in range(len(history) + 1):
         yield step(Claim(strategy=STRATEGY, session=DAYS[row]))
         for event in settle_session(state, market, row, DAYS[row], rules):
             yield step(event)
         if row == len(history):
             return
-        action = history[row][-1]
+        action = answer(history[row], portfolio)
         yield step(DECISION.model_copy(update={"session": DAYS[row], "action": action}))
-        accounts = accounts_of(state, STRATEGY)
-        decide(market, accounts, 0, row, np.array(action), rules)
-        for n in np.flatnonzero(accounts.order_micro[0]):
-            yield step(intent(int(accounts.order_micro[0, n]), SYMBOLS[n], DAYS[row]))
+        accounts, trades = accounts_of(state, STRATEGY), new_trades(2)
+        decide(market, accounts, (0, row), np.array(action), rules, trades)
+        for n in np.flatnonzero(trades.order):
+            yield step(intent(int(trades.order[n]), SYMBOLS[n], DAYS[row]))
 
 
-@settings(max_examples=60, deadline=None)
-@given(first=st.tuples(prices, prices), history=bars)
+def answer(bar, portfolio):
+    return bar["orders" if isinstance(portfolio.actions, OrderActions) else "weights"]
+
+
+@settings(max_examples=100, deadline=None)
+@given(first=FIRST_CLOSES, history=HISTORIES, portfolio=portfolios())
 def test_whatever_the_market_does_the_books_balance_and_cash_plus_positions_is_equity(
-    first, history
+    first, history, portfolio
 ):
-    market = market_of_bars(first, history)
-    cash, sessions = OPENED.initial_cash_micro, 0
-    for before, event, after in trade(market, history):
-        assert sum(amount for _, amount in postings_of(before, event)) == 0
+    market = market_of_history(first, history)
+    cash, sessions = int(initial_cash_micro(portfolio)), 0
+    for before, event, after in trade(market, history, portfolio):
+        assert sum(a for _, a in postings_of(before.books if before else {}, event)) == 0
         assert sum(after.books.values()) == 0
-        assert after.cash_micro >= 0
-        assert all(quantity > 0 for quantity in after.holdings.values())
+        if portfolio.margin is None:
+            assert after.cash_micro >= 0
+            assert all(quantity > 0 for quantity in after.holdings.values())
         if isinstance(event, Fill):
             sign = 1 if event.quantity_micro > 0 else -1
             cash -= sign * event.value_micro + event.fee_micro
         if isinstance(event, CorporateAction):
             cash += event.dividend_micro
+        if isinstance(event, Financing):
+            cash += event.interest_micro
         assert after.cash_micro == cash
         if isinstance(event, Mark):
             sessions += 1
@@ -279,6 +337,32 @@ def test_whatever_the_market_does_the_books_balance_and_cash_plus_positions_is_e
             assert cash + sum(books) == event.equity_micro
             assert not after.open_orders
     assert sessions == len(history) + 1
+
+
+@settings(max_examples=200, deadline=None)
+@given(first=FIRST_CLOSES, history=HISTORIES, portfolio=portfolios())
+def test_recorded_account_is_the_environments_in_every_number(first, history, portfolio):
+    market, rules = market_of_history(first, history), rules_of(portfolio)
+    kernel = open_accounts(1, 2, initial_cash_micro(portfolio))
+    trades, row = new_trades(2), 0
+    for _, event, after in trade(market, history, portfolio):
+        if isinstance(event, Mark):
+            if row > 0:
+                action = np.array(answer(history[row - 1], portfolio))
+                decide(market, kernel, (0, row - 1), action, rules, trades)
+                settle(market, kernel, (0, row), rules, trades)
+            restored = accounts_of(decode_all(after), STRATEGY)
+            for name in set(Accounts._fields) - {"moments"}:
+                np.testing.assert_array_equal(
+                    getattr(restored, name), getattr(kernel, name), err_msg=f"{name} at {row}"
+                )
+            row += 1
+
+
+def decode_all(state):
+    """Return the state with its decisions as they come back from the ledger's text."""
+    decisions = {name: decode(encode(one)) for name, one in state.decisions.items()}
+    return replace(state, decisions=decisions)
 
 
 def test_states_share_nothing_that_a_later_event_changes():

@@ -3,10 +3,20 @@ import pytest
 import torch
 
 from ploutos.errors import TradingError
+from ploutos.portfolio.config import MarginConfig, WeightActions
 from ploutos.trading.cycle import decide_cycle, run, settle_cycle
 from ploutos.trading.events import CycleDone, Decision, Halted, Intent, Mark, Note, Resumed
 from ploutos.trading.policy_state import decode_state
-from tests.trading.desks import BARS, SYMBOLS, ScriptedActor, desk_on, small_market
+from tests.trading.desks import (
+    BARS,
+    ENV,
+    PORTFOLIO,
+    SYMBOLS,
+    ScriptedActor,
+    changed,
+    desk_on,
+    small_market,
+)
 
 ROW = BARS - 20
 NOW = 1_362_000_000_000_000_000
@@ -131,20 +141,15 @@ def test_session_without_bars_is_refused_as_stale(desk):
     assert desk.ledger.accounts() == ()
 
 
-def changed(**changes):
-    market = small_market()._asdict()
-    for name, value in changes.items():
-        market[name] = market[name].copy()
-        market[name][ROW] = value
-    return type(small_market())(**market)
+MARKET = small_market()
 
 
 @pytest.mark.parametrize(
     ("market", "message"),
     [
-        (changed(mark=small_market().mark[ROW] * (1, 100, 1)), "BBB .* within a factor of 4"),
-        (changed(mark=small_market().mark[ROW] * (1, 1, 0.01)), "CCC .* within a factor of 4"),
-        (changed(valid=0), "the data are incomplete"),
+        (changed(MARKET, ROW, mark=MARKET.mark[ROW] * (1, 100, 1)), "BBB .* within a factor of 4"),
+        (changed(MARKET, ROW, mark=MARKET.mark[ROW] * (1, 1, 0.01)), "CCC .* within a factor of 4"),
+        (changed(MARKET, ROW, valid=0), "the data are incomplete"),
     ],
 )
 def test_bars_that_cannot_be_believed_are_refused_and_noted(tmp_path, market, message):
@@ -157,7 +162,7 @@ def test_bars_that_cannot_be_believed_are_refused_and_noted(tmp_path, market, me
 
 
 def test_refused_session_is_finished_once_its_data_are_mended(tmp_path):
-    broken = desk_on(tmp_path / "ledger.sqlite", market=changed(valid=0))
+    broken = desk_on(tmp_path / "ledger.sqlite", market=changed(MARKET, ROW, valid=0))
     with broken.ledger, pytest.raises(TradingError):
         run(decide_cycle(broken, broken.sessions[ROW], NOW))
     mended = desk_on(tmp_path / "ledger.sqlite")
@@ -181,6 +186,36 @@ def test_answer_that_is_no_action_is_refused_and_orders_nothing(tmp_path, answer
         with pytest.raises(TradingError, match="expected 3 actions out of 0, 1, 2"):
             run(decide_cycle(desk, desk.sessions[ROW], NOW))
         assert events(desk, Decision) == events(desk, Intent) == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        np.array([0.1, 0.2, np.nan]),
+        np.array([0.1, np.inf, 0.2]),
+        np.array([0.1, 0.2]),
+        np.array([0, 1, 2]),
+        np.array([0.1, 0.2, 0.3], np.float32),
+    ],
+)
+def test_answer_that_is_no_target_weights_is_refused_and_orders_nothing(tmp_path, answer):
+    portfolio = PORTFOLIO.model_copy(update={"actions": WeightActions()})
+    env = ENV.model_copy(update={"portfolio": portfolio})
+    desk = desk_on(tmp_path / "ledger.sqlite", actor=Always(answer), env=env)
+    with desk.ledger:
+        with pytest.raises(TradingError, match="expected 3 finite target weights"):
+            run(decide_cycle(desk, desk.sessions[ROW], NOW))
+        assert events(desk, Decision) == events(desk, Intent) == []
+
+
+def test_cash_account_does_not_become_a_margin_account(tmp_path):
+    desk = desk_on(tmp_path / "ledger.sqlite")
+    with desk.ledger:
+        run(decide_cycle(desk, desk.sessions[ROW], NOW))
+    portfolio = PORTFOLIO.model_copy(update={"margin": MarginConfig()})
+    other = desk_on(tmp_path / "ledger.sqlite", env=ENV.model_copy(update={"portfolio": portfolio}))
+    with other.ledger, pytest.raises(TradingError, match="Use another account name"):
+        run(decide_cycle(other, other.sessions[ROW + 1], NOW))
 
 
 def test_account_of_another_mode_is_refused(tmp_path):

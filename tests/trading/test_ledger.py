@@ -1,3 +1,4 @@
+import json
 import shutil
 import sqlite3
 import tempfile
@@ -8,8 +9,8 @@ import pytest
 from ploutos.errors import LedgerError
 from ploutos.trading.chain import DuplicateEventError
 from ploutos.trading.cycle import decide_cycle, run
-from ploutos.trading.events import Claim, Fill, Mark, Note, Opened
-from ploutos.trading.ledger import AccountBusyError, Ledger
+from ploutos.trading.events import Claim, Fill, Mark, Note, Opened, decode, encode
+from ploutos.trading.ledger import AccountBusyError, Ledger, Verified
 from ploutos.trading.ledger_schema import connect, url_of
 from ploutos.trading.replay import replay
 from tests.trading.desks import LAST_20, clock_of, desk_on
@@ -256,6 +257,40 @@ def test_same_replay_gives_the_same_hash_in_another_file(traded, path):
     with desk.ledger, Ledger(url_of(traded)) as first:
         replay(desk, clock_of(desk.market), LAST_20)
         assert desk.ledger.head() == first.head()
+
+
+# Written by the code of before interest, margin and stops were recorded, row for row.
+OLD_EVENTS = Path(__file__).with_name("ledger_before_margin.jsonl")
+OLD_HEAD = "7be370bf11267caa37e061bf1915a3d436d64ca67c411e1a53d5ca6e93d93bc5"
+
+
+def old_rows():
+    return [json.loads(line) for line in OLD_EVENTS.read_text().splitlines()]
+
+
+def test_ledger_of_before_there_was_margin_still_verifies(path):
+    with Ledger(url_of(path)) as ledger:
+        with sqlite3.connect(path) as database:
+            for row in old_rows():
+                postings = row.pop("postings")
+                names = ", ".join(row)
+                marks = ", ".join("?" * len(row))
+                database.execute(
+                    f"INSERT INTO events ({names}) VALUES ({marks})", tuple(row.values())
+                )
+                for line, (book, amount) in enumerate(postings):
+                    posting = (row["sequence"], line, book, amount)
+                    database.execute("INSERT INTO postings VALUES (?, ?, ?, ?)", posting)
+        assert ledger.verify() == Verified(events=28, head=OLD_HEAD)
+        state = ledger.state("replay-test")
+        assert (state.margin, state.stopped) == (False, False)
+        ledger.append("replay-test", [Note(text="and it goes on")], NOW)
+        assert ledger.verify().events == 29
+
+
+def test_event_of_before_there_was_margin_is_written_as_it_was():
+    for row in old_rows():
+        assert encode(decode(row["payload"])) == row["payload"]
 
 
 def test_damaged_ledger_stops_a_cycle_before_it_trades(traded, tmp_path):

@@ -60,6 +60,23 @@ def test_positions_add_up_to_the_whole_equity_for_many_symbols():
     np.testing.assert_allclose(total, 1.0, atol=1e-3)
 
 
+def test_short_positions_are_stacked_downwards_and_cash_is_a_line():
+    mixed = account(COMMITTEE, np.zeros(3), n_symbols=2)
+    mixed.weights[:] = [[0, 0], [0.5, -0.3], [0.5, -0.3], [0.4, 0.2]]
+    figure = json.loads(report_plots.positions_plot(mixed, ["AAA", "BBB"]))
+    shown = {trace["name"]: trace["y"] for trace in figure["data"]}
+    assert shown == {
+        "AAA": [0, 0.5, 0.5, 0.4],
+        "BBB": [0, 0, 0, 0.2],
+        "short BBB": [0, -0.3, -0.3, 0],
+        "cash": [1, 0.8, 0.8, 0.4],
+    }
+    stacks = {trace["name"]: trace.get("stackgroup") for trace in figure["data"]}
+    assert stacks["AAA"] == stacks["BBB"] != stacks["short BBB"]
+    assert stacks["cash"] is None
+    assert "range" not in figure["layout"]["yaxis"]
+
+
 def test_costs_are_summed_up(parts):
     figure = json.loads(report_plots.costs_plot(parts[0], parts[2][BUY_AND_HOLD]))
     assert figure["data"][0]["y"][-1] == pytest.approx(60 * 1.5)

@@ -9,12 +9,14 @@ Three kinds of process:
   so the results are bit for bit those of one `Batch`. What the nursery loaded stays shared between
   them: a worker has a few MiB of its own.
 
-Actions and outcomes lie in memory that has no name, so no death can leave it behind. A command is
-nine bytes on a worker's own socket, its answer one byte; the closing of a socket, in either
-direction, is the news that the process at the other end is gone.
+Actions, outcomes and the words that processes wait for lie in memory that has no name, so no death
+can leave it behind. A worker has a socket of its own: it is woken there when it sleeps, and tells
+there what a wrapper said of an episode. The closing of a socket, in either direction, is the news
+that the process at the other end is gone.
 """
 
-from ploutos.env.workers.pool import THREAD_VARIABLES, Workers
+from ploutos.env.workers.pool import Workers
+from ploutos.env.workers.processes import THREAD_VARIABLES
 from ploutos.env.workers.shared import WorkersSpec
 
 __all__ = ["THREAD_VARIABLES", "Workers", "WorkersSpec"]

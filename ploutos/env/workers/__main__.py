@@ -13,11 +13,22 @@ import sys
 import threading
 import traceback
 
+import numpy as np
+
 from ploutos.block import Block, attach
 from ploutos.env.batch import Batch
-from ploutos.env.market import market_of
-from ploutos.env.workers.serve import serve
-from ploutos.env.workers.shared import SharedArrays, WorkersSpec, map_file, slice_of
+from ploutos.env.market import Market, market_of
+from ploutos.env.workers.serve import Part, serve
+from ploutos.env.workers.shared import (
+    SharedArrays,
+    Sizes,
+    WorkersSpec,
+    map_file,
+    slices_of,
+    spin_times,
+)
+from ploutos.env.workers.words import LINE_WORDS, count_on, first_behind, get_up, lie_down
+from ploutos.env.workers.wrapped import WrappedEnvs
 
 
 def main(arguments: list[str]) -> None:
@@ -30,10 +41,11 @@ def main(arguments: list[str]) -> None:
     """
     control, shared_file, *sockets = (int(argument) for argument in arguments)
     faulthandler.enable()
-    spec: WorkersSpec = pickle.load(sys.stdin.buffer)  # noqa: S301 - our own caller wrote it
+    spec, sizes = _read_job()
     block = attach(spec.block)
-    whole = _warm_batch(spec, block)
-    shared = map_file(shared_file, spec, whole.n_symbols, whole.length)
+    market = market_of(block.panel)
+    _warm_up(spec, market)
+    shared = map_file(shared_file, sizes)
     gc.collect()
     # The collector would otherwise write to, and so copy, every page that holds Python objects.
     gc.freeze()
@@ -44,33 +56,47 @@ def main(arguments: list[str]) -> None:
             # What a worker does not own it closes, or its neighbours' ends would go unnoticed.
             for other in (control, *sockets[worker + 1 :]):
                 os.close(other)
-            _be_worker(worker, descriptor, (spec, block, whole), shared)
+            _be_worker(worker, descriptor, (spec, block, market), shared)
         children[pid] = worker
         os.close(descriptor)
     _watch(children, control, shared)
 
 
-def _warm_batch(spec: WorkersSpec, block: Block) -> Batch:
+def _read_job() -> tuple[WorkersSpec, Sizes]:
+    """Read what the caller has written: first where to look for the module of a wrapper."""
+    paths: list[str] = pickle.load(sys.stdin.buffer)  # noqa: S301 - our own caller wrote it
+    sys.path.extend(path for path in paths if path not in sys.path)
+    return pickle.load(sys.stdin.buffer)  # noqa: S301 - as above
+
+
+def _warm_up(spec: WorkersSpec, market: Market) -> None:
     """Compile, or load, everything that a worker calls, with the types it will call it with."""
-    batch = Batch(market_of(block.panel), spec.scaler, spec.config, spec.rows, 1)
+    batch = Batch(market, spec.scaler, spec.config, spec.rows, 1)
     batch.seed(0)
     batch.reset()
-    batch.step(batch.accounts.last_action * 0)
-    return batch
+    batch.masks()
+    batch.step(np.zeros((1, batch.n_symbols), batch.action_dtype))
+    lines = np.zeros(2 * LINE_WORDS, np.int64)
+    line = lines.ctypes.data
+    first_behind(line, 1, 0, 1)
+    count_on((line, line), 1, 0, (0, 0))
+    lie_down(line, line, 0)
+    get_up(line)
 
 
 def _be_worker(
-    worker: int, descriptor: int, job: tuple[WorkersSpec, Block, Batch], shared: SharedArrays
+    worker: int, descriptor: int, job: tuple[WorkersSpec, Block, Market], shared: SharedArrays
 ) -> None:
     """Serve until the caller hangs up; never returns into the nursery's code."""
     code = 1
     try:
-        spec, block, whole = job
-        own = slice_of(worker, spec.n_workers, spec.n_envs)
-        batch = Batch(whole.market, spec.scaler, spec.config, spec.rows, own.stop - own.start)
+        spec, block, market = job
         shared.pid[worker] = os.getpid()
-        with socket.socket(fileno=descriptor) as channel:
-            serve(channel, block, batch, (own, shared))
+        _, spin_s = spin_times(spec)
+        # Closed by the end of this process only: the caller, who ends everything when it hears of
+        # it, then finds the last words written.
+        channel = socket.socket(fileno=descriptor)
+        serve(channel, worker, _parts(worker, spec, market), (block, shared, spin_s))
         code = 0
     except BaseException:  # noqa: BLE001 - the caller shows it
         print(f"worker {worker} (process {os.getpid()}) raised", file=sys.stderr)
@@ -79,6 +105,19 @@ def _be_worker(
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def _parts(worker: int, spec: WorkersSpec, market: Market) -> list[Part]:
+    """Make the environments of a worker: those it has in either half."""
+    parts = []
+    for half, own in enumerate(slices_of(worker, spec.n_workers, spec.n_envs)):
+        n_envs = own.stop - own.start
+        if n_envs and spec.wrapper is not None:
+            parts.append(Part(half, own, WrappedEnvs(market, spec, n_envs)))
+        elif n_envs:
+            batch = Batch(market, spec.scaler, spec.config, spec.rows, n_envs)
+            parts.append(Part(half, own, batch))
+    return parts
 
 
 def _watch(children: dict[int, int], control: int, shared: SharedArrays) -> None:

@@ -2,48 +2,37 @@
 
 import logging
 import os
-import pickle
-import signal
-import socket
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Sequence
-from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
 from ploutos.block import attach
-from ploutos.env.batch import check_actions
+from ploutos.env.halves import HALVES, Turns, half_of, size_of_half
 from ploutos.env.kernel import Outcome
-from ploutos.env.observe import observation_length
+from ploutos.env.market import market_of
+from ploutos.env.setup import action_space, check_actions, observation_space, setup_of
+from ploutos.env.workers.commands import Commands
+from ploutos.env.workers.processes import GRACE_S, Processes, message_of
 from ploutos.env.workers.shared import (
-    COMMAND,
-    DONE,
+    MASKS,
     RESET,
     SEED,
+    START,
     STEP,
     TOUCH,
+    Sizes,
     WorkersSpec,
     create_file,
     file_bytes,
     map_file,
+    spin_times,
 )
+from ploutos.env.workers.wrapped import flat_space, wrap
 from ploutos.errors import EnvironmentConfigError, WorkerError
 
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-    "POLARS_MAX_THREADS",
-)
 START_TIMEOUT_S = 300.0
-GRACE_S = 5.0
-LAST_BYTES = 8192
+WHOLE = sum(1 << half for half in HALVES)
 
 _log = logging.getLogger(__name__)
 
@@ -51,8 +40,9 @@ _log = logging.getLogger(__name__)
 class Workers:
     """E environments in W processes; use it as a context, or call `close`.
 
-    Its methods are those of `Batch`, and so are their results, bit for bit. Whatever goes wrong
-    (a worker dies, raises or does not answer, the caller is interrupted), every process is ended
+    Its methods are those of `Batch`, but for those that reach into an environment's state, and so
+    are their results, bit for bit. They are for one thread of the caller. Whatever goes wrong (a
+    worker dies, raises or does not answer, the caller is interrupted), every process is ended
     before the error is raised. If the caller itself is killed, the others end by themselves.
 
     Parameters
@@ -67,7 +57,7 @@ class Workers:
     BlockError
         If the block cannot be attached.
     EnvironmentConfigError
-        If there are no workers, or more workers than environments.
+        If there are no workers, or more workers than environments; if the wrapper does not fit.
     WorkerError
         If the workers do not start.
     """
@@ -78,15 +68,41 @@ class Workers:
                 f"expected between 1 and {spec.n_envs} workers (one environment each), received "
                 f"{spec.n_workers}"
             )
+        self.n_envs, self.scaler = spec.n_envs, spec.scaler
+        self.setup = setup_of(spec.config, spec.rows)
+        self.action_dtype = np.float64 if self.setup.rules.by_weight else np.int64
+        self._bind(spec)
+        self._timeout_s = timeout_s
+        self._turns, self._tickets = Turns(), [0, 0]
+        self._infos: dict[int, dict[str, Any]] = {}
+        self._start(spec)
+        self._commands.finish(self._commands.give(START), "starting", START_TIMEOUT_S)
+
+    def _bind(self, spec: WorkersSpec) -> None:
+        """Find out what is observed; a wrapper has to be asked."""
         with attach(spec.block) as block:
             self.n_symbols = block.panel.n_symbols
-            self.length = observation_length(block.panel)
-        self.n_envs, self.scaler = spec.n_envs, spec.scaler
-        self._timeout_s = timeout_s
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as we do
-        self._sockets: list[socket.socket] = []
-        self._start(spec)
-        self._wait("starting", START_TIMEOUT_S)
+            self.observation_space = observation_space(block.panel, spec.config)
+            self.action_space = action_space(spec.config, self.n_symbols)
+            if spec.wrapper is not None:
+                env = wrap(market_of(block.panel), spec)
+                self.observation_space = flat_space(env.observation_space)
+                self.action_space = env.action_space
+                env.close()
+        self.length = self.observation_space.shape[0]
+
+    def _start(self, spec: WorkersSpec) -> None:
+        dtype = np.dtype(self.action_dtype)
+        sizes = Sizes(spec.n_workers, spec.n_envs, self.n_symbols, self.length, dtype)
+        message = message_of(spec, sizes)
+        descriptor = create_file(file_bytes(sizes))
+        try:
+            self._shared = map_file(descriptor, sizes)
+            self._processes = Processes(message, descriptor, self._shared)
+        finally:
+            os.close(descriptor)
+        spin_s, _ = spin_times(spec)
+        self._commands = Commands(self._shared.lines, self._processes, spin_s)
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -100,19 +116,22 @@ class Workers:
 
     def seed(self, seed: int) -> None:
         """Give environment e the stream that a single environment seeded `seed + e` has."""
-        self._tell(SEED, seed)
-        self._wait("seeding", self._timeout_s)
+        # As the 64 bits that a word holds; a stream knows no others.
+        self._all(SEED, "seeding", (seed + 2**63) % 2**64 - 2**63)
 
     def reset(self) -> np.ndarray:
         """Start an episode everywhere; return the (E, D) observations (a view, overwritten)."""
-        self._tell(RESET)
-        self._wait("starting episodes", self._timeout_s)
+        self._all(RESET, "starting episodes")
         return self.outcome.observation
+
+    def masks(self) -> np.ndarray:
+        """Return which of hold, buy, sell can do anything: (E, N, 3) bool, where all stand now."""
+        self._all(MASKS, "finding out what can be done")
+        return self._shared.masks.copy()
 
     def touch(self) -> None:
         """Read every page of the block in every worker, so that no step has to wait for one."""
-        self._tell(TOUCH)
-        self._wait("reading the block", self._timeout_s)
+        self._all(TOUCH, "reading the block")
 
     def step(self, action: np.ndarray) -> Outcome:
         """Step all environments with (E, N) actions; the outcome is overwritten by the next step.
@@ -120,30 +139,71 @@ class Workers:
         Raises
         ------
         EnvironmentConfigError
-            If the actions have the wrong shape or a value other than 0, 1, 2.
+            If the actions have the wrong shape, a value other than 0, 1, 2, or a weight that is
+            not finite, or if a half is being stepped; nothing has happened then.
         WorkerError
             If a worker does not answer in time; all have been ended then.
         """
-        self.start_step(action)
-        return self.finish_step()
-
-    def start_step(self, action: np.ndarray) -> None:
-        """Begin a step as `step` does and return at once; `finish_step` must follow."""
-        self._shared.action[:] = check_actions(action, self.n_envs, self.n_symbols)
-        self._tell(STEP)
-
-    def finish_step(self) -> Outcome:
-        """Wait for the step that was begun; see `step`."""
-        self._wait("stepping", self._timeout_s)
+        action = check_actions(action, self.n_envs, self.n_symbols, self.setup.rules.by_weight)
+        self._check_idle()
+        self._shared.action[:] = action
+        self._infos = self._all(STEP, "stepping", WHOLE)
         return self.outcome
+
+    def start_step(self, action: np.ndarray, half: int) -> None:
+        """Begin to step a half and return at once; `finish_step` must follow.
+
+        Parameters
+        ----------
+        action : (E // 2, N) or (E - E // 2, N)
+            Actions of the half, as `step` takes them.
+        half : int
+            0 for environments [0, E // 2), 1 for [E // 2, E). Both may be under way.
+
+        Raises
+        ------
+        EnvironmentConfigError
+            As `step` does, and if the half is under way already.
+        WorkerError
+            If a worker has ended; all have been ended then.
+        """
+        n_envs = size_of_half(half, self.n_envs)
+        action = check_actions(action, n_envs, self.n_symbols, self.setup.rules.by_weight)
+        self._check_open()
+        self._turns.start(half)
+        self._shared.action[half_of(half, self.n_envs)] = action
+        self._tickets[half] = self._commands.give(STEP, 1 << half)
+
+    def finish_step(self, half: int) -> Outcome:
+        """Wait for the step of a half that was begun; return its outcome (views, overwritten).
+
+        Raises
+        ------
+        EnvironmentConfigError
+            If the half is not under way.
+        WorkerError
+            If a worker does not answer in time; all have been ended then.
+        """
+        self._check_open()
+        self._turns.finish(half)
+        self._infos = self._commands.finish(self._tickets[half], "stepping", self._timeout_s)
+        own = half_of(half, self.n_envs)
+        return Outcome(*(array[own] for array in self.outcome))
+
+    def infos(self) -> dict[int, dict[str, Any]]:
+        """Return what the wrapper told of the episodes that the last finished step has ended.
+
+        By the number of the environment; without `row` and `equity_usd`, which are its own.
+        """
+        return self._infos
 
     def close(self) -> None:
         """End all processes; harmless if they have ended already.
 
         They are asked by closing their sockets, and killed if they take longer than a few seconds.
         """
-        if self._end(grace_s=GRACE_S) and self._last_words:
-            _log.warning("the environment workers wrote:\n%s", self._last_words)
+        if self._processes.end(grace_s=GRACE_S) and self._processes.last_words:
+            _log.warning("the environment workers wrote:\n%s", self._processes.last_words)
 
     def __enter__(self) -> Self:
         return self
@@ -156,107 +216,16 @@ class Workers:
     ) -> None:
         self.close()
 
-    def _start(self, spec: WorkersSpec) -> None:
-        descriptor = create_file(file_bytes(spec, self.n_symbols, self.length))
-        pairs = [socket.socketpair() for _ in range(spec.n_workers)]
-        self._sockets = [ours for ours, _ in pairs]
-        self._control, far_control = socket.socketpair()
-        far = [far_control, *(theirs for _, theirs in pairs)]
-        passed = [far_control.fileno(), descriptor, *(theirs.fileno() for _, theirs in pairs)]
-        try:
-            self._shared = map_file(descriptor, spec, self.n_symbols, self.length)
-            self._process = self._open_nursery(spec, passed)
-        finally:
-            os.close(descriptor)
-            for theirs in far:
-                theirs.close()
+    def _check_idle(self) -> None:
+        self._check_open()
+        self._turns.check_none()
 
-    def _open_nursery(self, spec: WorkersSpec, passed: Sequence[int]) -> subprocess.Popen[bytes]:
-        with tempfile.TemporaryFile() as message:
-            pickle.dump(spec, message)
-            message.seek(0)
-            return subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                [sys.executable, "-m", "ploutos.env.workers", *map(str, passed)],
-                stdin=message,
-                stderr=self._errors,
-                pass_fds=passed,
-                # One thread each: with more, a fork would leave locks behind that nobody opens.
-                env=os.environ | dict.fromkeys(THREAD_VARIABLES, "1"),
-                # Ctrl-C reaches the caller alone, and one signal can end the whole group.
-                start_new_session=True,
-            )
-
-    def _tell(self, command: bytes, number: int = 0) -> None:
-        if not self._sockets:
+    def _check_open(self) -> None:
+        if not self._processes.channels:
             raise WorkerError("the environment workers have been closed: start new ones")
-        message = COMMAND.pack(command, number)
-        for worker, channel in enumerate(self._sockets):
-            try:
-                channel.sendall(message)
-            except OSError:
-                raise self._failure(worker, "had ended before it was told to go on") from None
 
-    def _wait(self, what: str, timeout_s: float) -> None:
-        """Wait until every worker has answered; if one does not, end them all and raise."""
-        deadline = time.monotonic() + timeout_s
-        worker = -1
-        try:
-            for channel in self._sockets:
-                worker += 1
-                channel.settimeout(max(deadline - time.monotonic(), 1e-3))
-                if channel.recv(1) != DONE:
-                    raise ConnectionResetError  # noqa: TRY301 - what a socket says elsewhere
-        except TimeoutError:
-            late = f"did not answer within {timeout_s:g} s while {what}"
-            raise self._failure(worker, late) from None
-        except ConnectionError:
-            raise self._failure(worker, f"ended while {what}") from None
-        except BaseException:
-            self._end(grace_s=0)
-            raise
-
-    def _failure(self, worker: int, what: str) -> WorkerError:
-        """End everything, then describe what happened, with what the processes had to say."""
-        self._end(grace_s=0)
-        pid, code = int(self._shared.pid[worker]), int(self._shared.exit_code[worker])
-        if pid == 0:
-            code = self._process.returncode
-        reason = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        return WorkerError(
-            f"environment worker {worker} (process {pid or 'not started'}) {what}; {reason}. "
-            f"All workers have been ended. Their last words:\n{self._last_words or '(none)'}"
-        )
-
-    def _end(self, grace_s: float) -> bool:
-        """End every process, by force after `grace_s`; return False if they had ended before."""
-        if self._process.returncode is not None:
-            return False
-        for channel in self._sockets:
-            channel.close()
-        self._sockets = []
-        if not self._nursery_ends_within(grace_s):
-            # To the nursery this means: kill the workers.
-            self._control.shutdown(socket.SHUT_WR)
-            self._nursery_ends_within(GRACE_S)
-        # Not reaped yet, the nursery keeps the group's number from being given to others.
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        self._control.close()
-        self._last_words = _tail(self._errors.fileno())
-        self._errors.close()
-        return True
-
-    def _nursery_ends_within(self, grace_s: float) -> bool:
-        """Wait for the nursery's end of the control socket to close; the nursery never writes."""
-        self._control.settimeout(max(grace_s, 1e-3))
-        try:
-            return self._control.recv(1) == b""
-        except OSError:
-            return False
-
-
-def _tail(descriptor: int) -> str:
-    """Return the end of a file as text."""
-    start = max(0, os.fstat(descriptor).st_size - LAST_BYTES)
-    return os.pread(descriptor, LAST_BYTES, start).decode(errors="replace").strip()
+    def _all(self, command: int, what: str, number: int = 0) -> dict[int, dict[str, Any]]:
+        """Have a command carried out that concerns all environments."""
+        self._check_idle()
+        given = self._commands.give(command, number)
+        return self._commands.finish(given, what, self._timeout_s)

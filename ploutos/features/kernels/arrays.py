@@ -5,7 +5,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ploutos.compiled import CACHED
+from ploutos.compiled import compiler
 
 Column = NDArray[np.floating[Any]]
 Integers = NDArray[np.int64]
@@ -20,4 +20,4 @@ Memory = tuple[Column, Integers]
 # so does an index that could be negative, which is why kernels cut slices and count from 0.
 OPTIONS: Final[dict[str, Any]] = {"nogil": True, "error_model": "numpy"}
 # For what Python calls.
-ENTRY: Final[dict[str, Any]] = {**CACHED, **OPTIONS}
+entry = compiler("features", error_model="numpy")

@@ -15,13 +15,13 @@ from numba import njit
 
 from ploutos.features.kernels import opcodes as op
 from ploutos.features.kernels.arrays import (
-    ENTRY,
     OPTIONS,
     Column,
     Integers,
     Matrix,
     Memory,
     Table,
+    entry,
 )
 from ploutos.features.kernels.elementwise import (
     arithmetic,
@@ -210,7 +210,7 @@ def _transpose(stage: Matrix, matrix: Matrix, rows: Integers) -> None:
                 source += stride
 
 
-@njit(**ENTRY)
+@entry
 def run(
     program: Table,
     memory: tuple[Column, Integers, Integers],

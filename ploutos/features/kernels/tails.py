@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 
 from ploutos.features.kernels import opcodes as op
-from ploutos.features.kernels.arrays import ENTRY, OPTIONS, Column, Integers, Matrix, Memory, Table
+from ploutos.features.kernels.arrays import OPTIONS, Column, Integers, Matrix, Memory, Table, entry
 from ploutos.features.kernels.machine import (
     CODE,
     FEATURE,
@@ -27,7 +27,7 @@ Layout = tuple[Integers, Integers]
 MOST_WINDOW_INPUTS = 3
 
 
-@njit(**ENTRY)
+@entry
 def keep_tails(memory: Memory, count: int, layout: Layout, tails: Matrix, symbol: int) -> None:
     """Copy the newest of the `count` values of every column; what is older is missing."""
     values, ends = memory
@@ -76,7 +76,7 @@ def _append(values: Column, layout: Layout, columns: Matrix) -> None:
             values[newest : newest + n_symbols] = columns[place]
 
 
-@njit(**ENTRY)
+@entry
 def advance(
     program: Table,
     needs: Integers,

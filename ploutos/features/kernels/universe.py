@@ -3,12 +3,12 @@
 import numpy as np
 from numba import njit
 
-from ploutos.features.kernels.arrays import ENTRY, OPTIONS, Column, Integers
+from ploutos.features.kernels.arrays import OPTIONS, Column, Integers, entry
 
 PAIRWISE = 512
 
 
-@njit(**ENTRY)
+@entry
 def same_instants(instants: Integers, bounds: Integers) -> bool:
     """Tell whether every segment has the instants of the first."""
     length = bounds[1]
@@ -21,7 +21,7 @@ def same_instants(instants: Integers, bounds: Integers) -> bool:
     return True
 
 
-@njit(**ENTRY)
+@entry
 def group_numbers(
     instants: Integers, bounds: Integers, distinct: Integers, groups: Integers
 ) -> None:
@@ -34,7 +34,7 @@ def group_numbers(
             groups[i] = at
 
 
-@njit(**ENTRY)
+@entry
 def members(groups: Integers, n_groups: int) -> tuple[Integers, Integers]:
     """Return (bounds, rows): the rows of group g are `rows[bounds[g]:bounds[g + 1]]`, in order."""
     bounds = np.zeros(n_groups + 1, np.int64)
@@ -50,7 +50,7 @@ def members(groups: Integers, n_groups: int) -> tuple[Integers, Integers]:
     return bounds, rows
 
 
-@njit(**ENTRY)
+@entry
 def group_mean(x: Column, groups: Integers, n_groups: int, out: Column) -> None:
     """Write the mean of each row's group, NaN where the group has no value."""
     total, count = np.zeros(n_groups), np.zeros(n_groups)
@@ -83,7 +83,7 @@ def _sort_values(values: Column, ranks: Integers) -> None:
         first = last + 1
 
 
-@njit(**ENTRY)
+@entry
 def group_rank(x: Column, bounds: Integers, rows: Integers, out: Column) -> None:
     """Write (average rank - 0.5) / number of the values in each group, NaN where x is missing."""
     widest = np.max(bounds[1:] - bounds[:-1])

@@ -1,0 +1,116 @@
+"""Which actions can do anything. In: the account at a close. Out: booleans for MaskablePPO."""
+
+import numpy as np
+
+from ploutos.compiled import compiled
+from ploutos.portfolio.config import Rules
+from ploutos.portfolio.orders import (
+    BUY,
+    HOLD,
+    SELL,
+    Account,
+    addition_size,
+    by_order,
+    closes_all,
+    must_close,
+)
+
+
+@compiled
+def write_action_mask(
+    account: Account, mark: np.ndarray, valid: np.ndarray, rules: Rules, mask: np.ndarray
+) -> None:
+    """Write which of hold, buy and sell can do anything, symbol by symbol.
+
+    An action is masked out if it sends no order whatever the other symbols' actions are: the
+    symbol is not valid, a limit leaves no room even if all else is sold, the holding is too young,
+    or a stop closes the position anyway. Holding is always possible. It takes time in
+    the square of the number of symbols only where `maximum_orders` binds.
+
+    Parameters
+    ----------
+    account, mark, valid, rules
+        As in `ploutos.portfolio.orders.plan_orders`.
+    mask : (N, 3) bool
+        Written.
+    """
+    n_symbols, all_close = mark.shape[0], closes_all(account, mark, rules)
+    gross, stopped_value, stops, closable = 0.0, 0.0, 0.0, 0.0
+    for n in range(n_symbols):
+        value = np.floor(abs(account.quantity[n]) * mark[n])
+        gross += value
+        if valid[n] != 0 and must_close(account, n, mark[n], all_close, rules):
+            stopped_value += value
+            stops += 1.0
+        elif _can_close(account, n, valid[n], rules):
+            closable += value
+    left = rules.maximum_orders - stops
+    for n in range(n_symbols):
+        mask[n, HOLD], mask[n, BUY], mask[n, SELL] = True, False, False
+        if valid[n] == 0 or left <= 0.0 or all_close:
+            continue
+        if must_close(account, n, mark[n], all_close, rules):
+            continue
+        freed = stopped_value + _closable_beside(account, mark, valid, (n, closable, left), rules)
+        for action in (BUY, SELL):
+            wish = by_order(action, account, n, mark[n], rules)
+            closes = wish * account.quantity[n] < 0.0
+            mask[n, action] = closes or _fits(account, abs(wish), (gross, freed), mark[n], rules)
+
+
+@compiled
+def _can_close(account: Account, n: int, valid: int, rules: Rules) -> bool:
+    held = account.quantity[n] != 0.0 and valid != 0
+    return held and account.held_bars[n] >= rules.minimum_holding_bars
+
+
+@compiled
+def _closable_beside(
+    account: Account,
+    mark: np.ndarray,
+    valid: np.ndarray,
+    others: tuple[int, float, float],
+    rules: Rules,
+) -> float:
+    """Return the value that closing other positions than `own` can free, micro-USD.
+
+    Parameters
+    ----------
+    account, mark, valid, rules
+        As in `write_action_mask`.
+    others : (int, float, float)
+        The symbol itself; the value of all that can be closed; how many orders are left, one of
+        which is the symbol's own.
+    """
+    own, closable, left = others
+    if left > mark.shape[0]:
+        if _can_close(account, own, valid[own], rules):
+            return closable - np.floor(abs(account.quantity[own]) * mark[own])
+        return closable
+    # The largest `left - 1` of them: pass after pass the largest below the one before.
+    total, below, below_at = 0.0, np.inf, -1
+    for _ in range(int(left) - 1):
+        best, best_at = 0.0, -1
+        for n in range(mark.shape[0]):
+            if n != own and _can_close(account, n, valid[n], rules):
+                value = np.floor(abs(account.quantity[n]) * mark[n])
+                later = value < below or (value == below and n > below_at)
+                if later and value > best and not must_close(account, n, mark[n], False, rules):
+                    best, best_at = value, n
+        total, below, below_at = total + best, best, best_at
+        if best_at < 0:
+            break
+    return total
+
+
+@compiled
+def _fits(
+    account: Account, wish: float, values: tuple[float, float], mark: float, rules: Rules
+) -> bool:
+    """Tell whether an addition of `wish` micro-USD would be sent if `freed` were closed."""
+    gross, freed = values
+    room = rules.maximum_gross * account.equity - (gross - freed)
+    if rules.margin == 0.0:
+        one_way = rules.half_spread + rules.commission
+        room = min(room, (account.cash + freed * (1.0 - one_way)) / (1.0 + one_way))
+    return addition_size(max(np.floor(min(wish, room)), 0.0), mark, rules) > 0.0

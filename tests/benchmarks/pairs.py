@@ -40,3 +40,16 @@ def _figure(
         "spread": [round(min(ratios), 3), round(max(ratios), 3)],
         "detail": f"{detail}; median of {len(ratios)} pairs",
     }
+
+
+def worst(figures: list[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return the case to report: the least where more is better, the most where less is.
+
+    Its detail names the values of the others.
+    """
+    pick = max if figures[0]["unit"] == "of peer" else min
+    chosen = pick(figures, key=lambda figure: figure["value"])
+    others = "; ".join(
+        f"{other['value']}: {other['detail']}" for other in figures if other is not chosen
+    )
+    return {**chosen, "detail": f"{chosen['detail']}. Worst of {len(figures)} cases ({others})"}

@@ -1,8 +1,8 @@
 """Arrays by their addresses. In: tuples of arrays, once. Out: one table, for every compiled call.
 
-Handing the kernel its 40 arrays one by one would cost a call 30 microseconds, as much as stepping a
-hundred environments. A table of addresses and sizes costs half a microsecond, and arrays made from
-it are not counted by reference in the inner loops. `ploutos.env.entry` reads it.
+Handing the kernel its 40 arrays one by one would cost a call 30 microseconds, as much as stepping
+dozens of environments. A table of addresses and sizes costs half a microsecond, and arrays made
+from it are not counted by reference in the inner loops. `ploutos.env.entry` reads it.
 """
 
 from typing import Any, NamedTuple

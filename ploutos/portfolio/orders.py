@@ -152,7 +152,7 @@ def by_order(action: int, account: Account, n: int, mark: float, rules: Rules) -
     side = 1.0 * (action == BUY) - 1.0 * (action == SELL)
     against = 1.0 * (side * quantity < 0.0)
     old_enough = 1.0 * (account.held_bars[n] >= rules.minimum_holding_bars)
-    may_open = 1.0 * (side > rules.margin * -2.0)
+    may_open = 1.0 * ((side > 0.0) | (rules.margin != 0.0))
     room = rules.maximum_weight * account.equity - abs(quantity) * mark
     addition = max(0.0, np.floor(min(rules.buy_fraction * account.equity, room)))
     return (1.0 - against) * may_open * side * addition - against * old_enough * quantity
@@ -168,17 +168,10 @@ def _to_weight(weight: float, account: Account, n: int, mark: float, rules: Rule
     if quantity * change < 0.0:
         if account.held_bars[n] < rules.minimum_holding_bars:
             return 0.0
-        size = abs(quantity) if closes else min(_shares(abs(change), mark, rules), abs(quantity))
+        part = whole_lots(np.floor(abs(change) / mark), rules)
+        size = abs(quantity) if closes else min(part, abs(quantity))
         return -size if quantity > 0.0 else size
-    if account.stopped != 0.0:
-        return 0.0
     return np.floor(change) if change > 0.0 else -np.floor(-change)
-
-
-@compiled
-def _shares(value: float, mark: float, rules: Rules) -> float:
-    """Return the micro-shares that `value` micro-USD are at `mark`, in whole lots."""
-    return whole_lots(np.floor(value / mark), rules)
 
 
 @compiled

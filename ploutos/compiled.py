@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast
 
 import numba
 from numba.core import config
+from numba.core.compiler import Compiler
 
 from ploutos.store import digest_file, digest_json
 
@@ -89,7 +90,22 @@ def compiler(group: str, **options: Any) -> Callable[[F], F]:
     return compiled
 
 
+class _Apart(Compiler):
+    """Numba's compiler, told that no two arrays given to a function share memory."""
+
+    def define_pipelines(self) -> Any:
+        self.state.flags.noalias = True
+        return super().define_pipelines()
+
+
 # A division by zero gives infinity or NaN, as everywhere in NumPy: the check that Python's own rule
 # needs would keep loops from being vectorised. Whoever divides looks at the divisor first. A call
 # would cost as much as what these small functions do.
-compiled = compiler("accounts", error_model="numpy", forceinline=True)
+_OPTIONS = {"error_model": "numpy", "forceinline": True}
+compiled = compiler("accounts", **_OPTIONS)
+# For functions that only call others. Their text becomes a part of whoever calls them before it is
+# compiled; else all that they call would be optimised once more at every level of calls.
+composed = compiler("accounts", error_model="numpy", inline="always")
+# For loops over many arrays, none of which may overlap one that is written: to find out at run time
+# costs so much that such loops would not be vectorised at all.
+compiled_apart = compiler("accounts", pipeline_class=_Apart, **_OPTIONS)

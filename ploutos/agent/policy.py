@@ -95,6 +95,7 @@ class Policy:
         n_symbols = (network.action_space.shape or (0,))[0]
         self._scaling = scaling_of(scaler, n_symbols)
         self._observation = np.zeros(manifest.observation_length, np.float32)
+        self._room = np.zeros((2, 1))
 
     def preferences(
         self, market: Market, accounts: Accounts, e: int, row: int, state: State
@@ -115,7 +116,8 @@ class Policy:
                 f"expected observations of length {self._observation.size} as in training, "
                 f"received {length}. The policy does not fit this block."
             )
-        observe((market, self._scaling), accounts, (e, row), self._setup, self._observation)
+        out = (self._observation, self._room)
+        observe((market, self._scaling), accounts, (e, row), self._setup, out)
         with torch.no_grad():
             observation = torch.from_numpy(self._observation)[None]  # (D,) -> (1, D)
             distribution, state = self._distribution(observation, state)

@@ -9,19 +9,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ploutos.compiled import compiled
-from ploutos.env.market import DAYS, HAS_EVENT, Market, sell_fees_at
-from ploutos.portfolio.accounting import apply_corporate_actions, equity_micro, interest_micro
+from ploutos.compiled import compiled, compiled_apart
+from ploutos.env.market import DAYS, HAS_EVENT, SEC_FEE, TAF, TAF_MAXIMUM, Market
+from ploutos.portfolio.accounting import (
+    apply_corporate_actions,
+    interest_micro,
+    value_micro,
+    write_short,
+)
 from ploutos.portfolio.config import Rules
 from ploutos.portfolio.fills import DIVIDEND, INTEREST, Bar, Trades, fill_orders
 from ploutos.portfolio.masks import write_action_mask
-from ploutos.portfolio.orders import (
-    BUY,
-    SELL,
-    Account,
-    plan_orders,
-    reaches_drawdown_stop,
-)
+from ploutos.portfolio.orders import BUY, SELL, Account, plan_orders, reaches_drawdown_stop
 
 
 class Accounts(NamedTuple):
@@ -75,16 +74,38 @@ def reset_account(accounts: Accounts, e: int, cash_micro: float) -> None:
 
 @compiled
 def account_at(accounts: Accounts, e: int) -> Account:
-    """Return account `e` as the portfolio's functions see it: numbers, and views of its arrays."""
+    """Return account `e` as the portfolio's functions see it: one lane of views of its arrays."""
+    one = (accounts.quantity.shape[1], 1)
     return Account(
-        accounts.cash[e],
-        accounts.equity[e],
-        accounts.peak[e],
-        accounts.stopped[e],
-        accounts.quantity[e],
-        accounts.entry_price[e],
-        accounts.held_bars[e],
+        accounts.cash[e : e + 1],
+        accounts.equity[e : e + 1],
+        accounts.peak[e : e + 1],
+        accounts.stopped[e : e + 1],
+        accounts.quantity[e].reshape(one),
+        accounts.entry_price[e].reshape(one),
+        accounts.held_bars[e].reshape(one),
     )
+
+
+@compiled
+def _as_lane(trades: Trades) -> Trades:
+    """Return a single account's trades as those of one lane."""
+    one = (trades.order.shape[0], 1)
+    return Trades(
+        trades.order.reshape(one),
+        trades.fill.reshape(one),
+        trades.fill_price.reshape(one),
+        trades.fee.reshape(one),
+        trades.flows.reshape((trades.flows.shape[0], 1)),
+        trades.sums.reshape((trades.sums.shape[0], 1)),
+    )
+
+
+@compiled
+def shown_action(action: float, rules: Rules) -> float:
+    """Return an action as it is observed: buy 1, sell -1, hold 0; or the target weight."""
+    order = 1.0 * (action == BUY) - 1.0 * (action == SELL)
+    return action if rules.by_weight != 0.0 else order
 
 
 @compiled
@@ -98,14 +119,13 @@ def decide(
 ) -> None:
     """Turn an action (N,) at a close into waiting orders; `at` is the account and the row."""
     e, row = at
-    account = account_at(accounts, e)
-    plan_orders(action, account, market.mark[row], market.valid[row], rules, trades.order)
-    last = accounts.last_action[e]
-    for n in range(last.shape[0]):
-        if rules.by_weight != 0.0:
-            last[n] = action[n]
-        else:
-            last[n] = 1.0 * (action[n] == BUY) - 1.0 * (action[n] == SELL)
+    one = (action.shape[0], 1)
+    seen = (market.mark[row].reshape(one), market.valid[row].reshape(one))
+    lane = _as_lane(trades)
+    asked = action.reshape(one)
+    plan_orders(asked, account_at(accounts, e), seen, rules, (lane.order, lane.sums))
+    for n in range(action.shape[0]):
+        accounts.last_action[e, n] = shown_action(action[n], rules)
 
 
 @compiled
@@ -131,51 +151,72 @@ def settle(
         Equity at the bar's close, micro-USD.
     """
     e, row = at
-    quantity, entry_price, held = (
-        accounts.quantity[e],
-        accounts.entry_price[e],
-        accounts.held_bars[e],
+    one, clock = (accounts.quantity.shape[1], 1), market.clock[row]
+    split = market.split_ratio[row].reshape(one)
+    bar = Bar(
+        market.open[row].reshape(one),
+        market.mark[row - 1].reshape(one),
+        market.volume[row - 1].reshape(one),
+        split,
+        clock[SEC_FEE : SEC_FEE + 1],
+        clock[TAF : TAF + 1],
+        clock[TAF_MAXIMUM : TAF_MAXIMUM + 1],
     )
-    cash, split = accounts.cash[e], market.split_ratio[row]
-    days = market.clock[row, DAYS]
-    interest = interest_micro(cash, quantity, market.mark[row - 1], days, rules)
-    dividend = 0.0
-    if market.clock[row, HAS_EVENT] != 0.0:
-        dividend = apply_corporate_actions(quantity, trades.order, split, market.cash_dividend[row])
-        for n in range(quantity.shape[0]):
-            entry_price[n] /= split[n]
-    trades.flows[INTEREST], trades.flows[DIVIDEND] = interest, dividend
-    fees = sell_fees_at(market, row)
-    bar = Bar(market.open[row], market.mark[row - 1], market.volume[row - 1], split, fees)
-    cash = fill_orders(bar, cash + interest + dividend, quantity, rules, trades)
-    _move_entry_prices(entry_price, quantity, trades)
-    for n in range(quantity.shape[0]):
-        held[n] = (held[n] + 1.0) * (1.0 if quantity[n] != 0.0 else 0.0)
-        trades.order[n] = 0.0
-    equity = equity_micro(cash, quantity, market.mark[row])
-    accounts.cash[e], accounts.equity[e] = cash, equity
-    if reaches_drawdown_stop(equity, accounts.peak[e], rules):
-        accounts.stopped[e] = 1.0
-    accounts.peak[e] = max(accounts.peak[e], equity)
-    return equity
+    account, lane = account_at(accounts, e), _as_lane(trades)
+    pay_interest(account, bar.last_mark, clock[DAYS : DAYS + 1], rules, lane)
+    lane.flows[DIVIDEND] = 0.0
+    if clock[HAS_EVENT] != 0.0:
+        pay_dividends(account, split, market.cash_dividend[row].reshape(one), lane)
+    fill_orders(bar, account.cash, account.quantity, rules, lane)
+    mark_accounts(account, market.mark[row].reshape(one), rules, lane)
+    return accounts.equity[e]
 
 
-@compiled
-def _move_entry_prices(entry_price: np.ndarray, quantity: np.ndarray, trades: Trades) -> None:
-    """Average the entry prices of what was added to; what was closed has none any more."""
-    n_symbols = quantity.shape[0]
-    for at in range(trades.counts[0]):
-        n = int(trades.symbol[at])
-        entry_price[n] = entry_price[n] if quantity[n] != 0.0 else 0.0
-        trades.fill_price[n] = trades.fill_price[n] if trades.fill[n] != 0.0 else np.nan
-    for at in range(n_symbols, n_symbols + trades.counts[1]):
-        n = int(trades.symbol[at])
-        before, added = quantity[n] - trades.fill[n], trades.fill[n]
-        if added != 0.0:
-            spent = entry_price[n] * before + trades.fill_price[n] * added
-            entry_price[n] = spent / quantity[n]
-        else:
-            trades.fill_price[n] = np.nan
+@compiled_apart
+def pay_interest(
+    account: Account, mark: np.ndarray, days: np.ndarray, rules: Rules, trades: Trades
+) -> None:
+    """Pay L accounts the interest of (L,) `days` since the close before, at its marks (N, L)."""
+    interest = trades.flows[INTEREST]
+    write_short(account.quantity, mark, rules, interest)
+    for lane in range(interest.shape[0]):
+        interest[lane] = interest_micro(account.cash[lane], interest[lane], days[lane], rules)
+        account.cash[lane] += interest[lane]
+
+
+@compiled_apart
+def pay_dividends(
+    account: Account, split_ratio: np.ndarray, cash_dividend: np.ndarray, trades: Trades
+) -> None:
+    """Apply (N, L) splits and dividends to L accounts; without any on this bar there is no need."""
+    dividend = trades.flows[DIVIDEND]
+    held = (account.quantity, trades.order, account.entry_price)
+    apply_corporate_actions(held, split_ratio, cash_dividend, dividend)
+    for lane in range(dividend.shape[0]):
+        account.cash[lane] += dividend[lane]
+
+
+@compiled_apart
+def mark_accounts(account: Account, mark: np.ndarray, rules: Rules, trades: Trades) -> None:
+    """Bring L accounts to the bar's close, (N, L): average entries, ages, equity, peak, stop."""
+    n_symbols, n_lanes = mark.shape
+    equity = account.equity
+    for lane in range(n_lanes):
+        equity[lane] = account.cash[lane]
+    for n in range(n_symbols):
+        for lane in range(n_lanes):
+            quantity, fill = account.quantity[n, lane], trades.fill[n, lane]
+            entry, price = account.entry_price[n, lane], trades.fill_price[n, lane]
+            average = (entry * (quantity - fill) + price * fill) / quantity
+            entry = average if fill * quantity > 0.0 else entry
+            holds = quantity != 0.0
+            account.entry_price[n, lane] = entry if holds else 0.0
+            account.held_bars[n, lane] = account.held_bars[n, lane] + 1.0 if holds else 0.0
+            equity[lane] += value_micro(quantity, mark[n, lane])
+    for lane in range(n_lanes):
+        stops = reaches_drawdown_stop(equity[lane], account.peak[lane], rules)
+        account.stopped[lane] = 1.0 if stops else account.stopped[lane]
+        account.peak[lane] = max(account.peak[lane], equity[lane])
 
 
 @compiled

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ploutos.env.account import Accounts, open_accounts
+from ploutos.env.buffers import Buffer
 from ploutos.env.config import EnvConfig
 from ploutos.env.entry import masks_at, observe_at, reset_at, step_at
 from ploutos.env.halves import HALVES, Turns, half_of, size_of_half
@@ -24,7 +25,7 @@ from ploutos.env.setup import (
     observation_space,
     setup_of,
 )
-from ploutos.env.table import Parts, Table
+from ploutos.env.table import Parts, Table, address_of
 from ploutos.errors import EnvironmentConfigError
 from ploutos.folds import Rows
 from ploutos.portfolio.fills import new_trades
@@ -191,8 +192,9 @@ class Batch:
         if self._threads is not None:
             # The caller may write the next actions into the array before these are carried out.
             action = action.copy()
+        first_address = address_of(self.outcome.observation)
         for own, table in zip(self._half_slices[half], self._half_tables[half], strict=True):
-            table.observe_into(self.outcome.observation[own])
+            table.observe_at(first_address + own.start * 4 * self.length)
             part = action[own.start - first : own.stop - first]
             if self._threads is None:
                 step_at(table.addresses, part)
@@ -230,14 +232,15 @@ class Batch:
         # Made when they are asked for: a single environment has no halves.
         self._half_tables: list[list[Table]] = []
 
-    def observe_into(self, observation: np.ndarray) -> None:
-        """Let reset and step write observations into this (E, D) float32 array from now on."""
+    def observe_into(self, buffer: Buffer) -> None:
+        """Let reset and step write observations into this buffer, (E, D), from now on."""
         self._turns.check_none()
-        self.outcome = self.outcome._replace(observation=observation)
-        self._table.observe_into(observation)
-        if len(self._slices) > 1:
+        self.outcome = Outcome(buffer.array, *self.outcome[1:])
+        self._table.observe_at(buffer.address)
+        if self._threads is not None:
+            row_bytes = 4 * self.length
             for own, table in zip(self._slices, self._tables, strict=True):
-                table.observe_into(observation[own])
+                table.observe_at(buffer.address + own.start * row_bytes)
 
     def masks(self) -> np.ndarray:
         """Return which of hold, buy, sell can do anything: (E, N, 3) bool, where all stand now."""

@@ -7,30 +7,55 @@ from ploutos.compiled import compiled
 from ploutos.env import table as at
 from ploutos.env.account import Accounts, write_masks
 from ploutos.env.kernel import Episodes, Outcome, Setup, observe, reset, step
+from ploutos.env.lanes import LANES, Lanes, lanes_at
 from ploutos.env.market import Market
 from ploutos.env.memory import readable_at, writable_at
 from ploutos.env.reward import RewardWeights
 from ploutos.env.scaler import Scaling
 from ploutos.portfolio.config import Rules
 from ploutos.portfolio.fills import Trades
+from ploutos.portfolio.orders import N_SUMS
 
 N_RULES, N_WEIGHTS = len(Rules._fields), len(RewardWeights._fields)
 N_ALL = N_RULES + N_WEIGHTS + 2
 
 
 @compiled
+def step_lanes_at(table: np.ndarray, action: np.ndarray) -> None:
+    """Step environments of a table once, as many as fill all lanes; see `ploutos.env.kernel.step`.
+
+    Apart from `step_rest_at`: the length of the loops over lanes is known to the compiler.
+    """
+    data, setup, outcome = (_market(table), _scaling(table)), _setup(table), _outcome(table)
+    state = (_episodes(table), _accounts(table), _many(table))
+    for first in range(0, action.shape[0] - action.shape[0] % LANES, LANES):
+        step(data, state, (first, LANES), action, setup, outcome)
+
+
+@compiled
+def step_rest_at(table: np.ndarray, action: np.ndarray) -> None:
+    """Step the other environments of a table once, one by one."""
+    data, setup, outcome = (_market(table), _scaling(table)), _setup(table), _outcome(table)
+    state = (_episodes(table), _accounts(table), _single(table))
+    for first in range(action.shape[0] - action.shape[0] % LANES, action.shape[0]):
+        step(data, state, (first, 1), action, setup, outcome)
+
+
 def step_at(table: np.ndarray, action: np.ndarray) -> None:
-    """Step every environment of a table once; see `ploutos.env.kernel.step`."""
-    data = (_market(table), _scaling(table))
-    state = (_episodes(table), _accounts(table), _trades(table))
-    step(data, state, action, _setup(table), _outcome(table))
+    """Step every environment of a table once with its action, (E, N) int64 or float64."""
+    n_envs = action.shape[0]
+    if n_envs >= LANES:
+        step_lanes_at(table, action)
+    if n_envs % LANES:
+        step_rest_at(table, action)
 
 
 @compiled
 def reset_at(table: np.ndarray) -> None:
     """Start an episode in every environment of a table and write its observation."""
     data, state = (_market(table), _scaling(table)), (_episodes(table), _accounts(table))
-    reset(data, state, _setup(table), _outcome(table).observation)
+    room = _single(table).trades.sums
+    reset(data, state, _setup(table), _outcome(table).observation, room)
 
 
 @compiled
@@ -38,8 +63,9 @@ def observe_at(table: np.ndarray) -> None:
     """Write every environment's observation where it stands."""
     data, accounts, rows = (_market(table), _scaling(table)), _accounts(table), _episodes(table).row
     setup, observation = _setup(table), _outcome(table).observation
+    room = _single(table).trades.sums
     for e in range(rows.shape[0]):
-        observe(data, accounts, (e, rows[e]), setup, observation[e])
+        observe(data, accounts, (e, rows[e]), setup, (observation[e], room))
 
 
 @compiled
@@ -106,16 +132,33 @@ def _accounts(table: np.ndarray) -> Accounts:
 
 
 @compiled
-def _trades(table: np.ndarray) -> Trades:
-    N = table[at.N]
-    return Trades(
-        writable_at(table[at.TRADES], (N,), np.float64),
-        writable_at(table[at.TRADES + 1], (N,), np.float64),
-        writable_at(table[at.TRADES + 2], (N,), np.float64),
-        writable_at(table[at.TRADES + 3], (N,), np.float64),
-        writable_at(table[at.TRADES + 4], (3,), np.float64),
-        writable_at(table[at.TRADES + 5], (2 * N,), np.int64),
-        writable_at(table[at.TRADES + 6], (2,), np.int64),
+def _many(table: np.ndarray) -> Lanes:
+    return lanes_at(table[at.SCRATCH], table[at.N], LANES)
+
+
+@compiled
+def _single(table: np.ndarray) -> Lanes:
+    """Return one lane, whose trades are those that the caller of a single environment reads."""
+    N, lanes = table[at.N], lanes_at(table[at.SCRATCH], table[at.N], 1)
+    trades = Trades(
+        writable_at(table[at.TRADES], (N, 1), np.float64),
+        writable_at(table[at.TRADES + 1], (N, 1), np.float64),
+        writable_at(table[at.TRADES + 2], (N, 1), np.float64),
+        writable_at(table[at.TRADES + 3], (N, 1), np.float64),
+        writable_at(table[at.TRADES + 4], (3, 1), np.float64),
+        writable_at(table[at.TRADES + 5], (N_SUMS, 1), np.float64),
+    )
+    return Lanes(
+        lanes.action,
+        lanes.valid,
+        lanes.mark,
+        lanes.cash_dividend,
+        lanes.days,
+        lanes.benchmark,
+        lanes.account,
+        lanes.bar,
+        trades,
+        lanes.shown,
     )
 
 

@@ -34,17 +34,31 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ploutos.compiled import compiled
-from ploutos.env.account import Accounts, account_at, decide, reset_account, settle
-from ploutos.env.market import BENCHMARK, Market
-from ploutos.env.memory import prefetch_row
-from ploutos.env.observe import observe_account, observe_window
+from ploutos.compiled import compiled, composed
+from ploutos.env.account import (
+    Accounts,
+    account_at,
+    mark_accounts,
+    pay_dividends,
+    pay_interest,
+    reset_account,
+)
+from ploutos.env.lanes import (
+    Lanes,
+    from_lane,
+    gather,
+    gather_events,
+    scatter,
+    show_actions,
+)
+from ploutos.env.market import Market
+from ploutos.env.memory import copy_values
+from ploutos.env.observe import observe_accounts, observe_window
 from ploutos.env.reward import RewardWeights, StepFacts, step_reward
 from ploutos.env.scaler import Scaling
 from ploutos.portfolio.config import Rules
-from ploutos.portfolio.fills import TRADED, Trades
-
-BLOCK_ENVS = 32
+from ploutos.portfolio.fills import DIVIDEND, TRADED, fill_orders
+from ploutos.portfolio.orders import plan_orders
 
 
 class Episodes(NamedTuple):
@@ -158,9 +172,9 @@ def observe(
     accounts: Accounts,
     at: tuple[int, int],
     setup: Setup,
-    out: np.ndarray,
+    out: tuple[np.ndarray, np.ndarray],
 ) -> None:
-    """Write an account's observation at a close into `out`, (D,) float32.
+    """Write an account's observation at a close.
 
     Parameters
     ----------
@@ -172,43 +186,56 @@ def observe(
         The account and the row.
     setup : Setup
         Window, and whether to observe by reference.
-    out : (D,) float32
-        Written.
+    out : ((D,) float32, (2 or more, 1) float64)
+        Written: the observation; and room for sums.
     """
-    market, scaling = data
     e, row = at
-    if setup.by_reference:
-        out[0] = row
-        used = 1
-    else:
-        used = observe_window(market, scaling, row, setup.window_bars, out)
-    account = account_at(accounts, e)
-    observe_account(account, market.mark[row], accounts.last_action[e], out[used:])
+    observation, room = out
+    one, account = (accounts.quantity.shape[1], 1), account_at(accounts, e)
+    part = observation[_observe_market(data, (row, row), setup, observation) :]
+    mark, last = data[0].mark[row].reshape(one), accounts.last_action[e].reshape(one)
+    observe_accounts(account, mark, last, room, part.reshape((part.shape[0], 1)))
 
 
 @compiled
+def _observe_market(
+    data: tuple[Market, Scaling], rows: tuple[int, int], setup: Setup, out: np.ndarray
+) -> int:
+    """Write what is observed of the market at a row, or the row, and return its length.
+
+    `rows` are the row, and one that will be observed soon.
+    """
+    if setup.by_reference:
+        out[0] = rows[0]
+        return 1
+    return observe_window(data[0], data[1], rows, setup.window_bars, out)
+
+
+@composed
 def reset(
     data: tuple[Market, Scaling],
     state: tuple[Episodes, Accounts],
     setup: Setup,
     observation: np.ndarray,
+    room: np.ndarray,
 ) -> None:
     """Start an episode in every environment and write the (E, D) observations."""
     episodes, accounts = state
     for e in range(observation.shape[0]):
         start_episode(episodes, accounts, e, setup)
-        observe(data, accounts, (e, episodes.row[e]), setup, observation[e])
+        observe(data, accounts, (e, episodes.row[e]), setup, (observation[e], room))
 
 
-@compiled
+@composed
 def step(
     data: tuple[Market, Scaling],
-    state: tuple[Episodes, Accounts, Trades],
+    state: tuple[Episodes, Accounts, Lanes],
+    own: tuple[int, int],
     action: np.ndarray,
     setup: Setup,
     outcome: Outcome,
 ) -> None:
-    """Step every environment once; one that ends is reset at once (Gymnasium's SAME_STEP).
+    """Step some environments once; one that ends is reset at once (Gymnasium's SAME_STEP).
 
     Pure but for what it is given to change; allocates nothing; holds no lock, so that threads may
     step slices of the environments side by side.
@@ -217,8 +244,10 @@ def step(
     ----------
     data : (Market, Scaling)
         What is observed and how it is scaled.
-    state : (Episodes, Accounts, Trades)
-        State of the E environments, changed in place; the trades are room for one account's.
+    state : (Episodes, Accounts, Lanes)
+        State of E environments, changed in place; room for L of them.
+    own : (int, int)
+        The environments to step, [first, first + L), in as many lanes.
     action : (E, N) int64 or float64
         0 hold, 1 buy, 2 sell; or target weights.
     setup : Setup
@@ -226,63 +255,102 @@ def step(
     outcome : Outcome
         Written.
     """
-    episodes, accounts, _ = state
-    n_envs = action.shape[0]
-    # A block's accounts first, then its observations: these are long, and would push out of the
-    # cache what the next account needs.
-    for first in range(0, n_envs, BLOCK_ENVS):
-        last = min(first + BLOCK_ENVS, n_envs)
-        for e in range(first, last):
-            _prefetch_bar(data[0], episodes.row[e])
-        for e in range(first, last):
-            _trade(data, state, (e, action[e]), setup, outcome)
-        for e in range(first, last):
-            observe(data, accounts, (e, episodes.row[e]), setup, outcome.observation[e])
+    market, rules = data[0], setup.rules
+    episodes, accounts, lanes = state
+    first, last = own[0], own[0] + own[1]
+    rows, mine = episodes.row[first:last], _accounts_of(accounts, first, last)
+    account, bar, trades = lanes.account, lanes.bar, lanes.trades
+    has_events = gather(market, mine, rows, action[first:last], lanes)
+    seen = (bar.last_mark, lanes.valid)
+    plan_orders(lanes.action, account, seen, rules, (trades.order, trades.sums))
+    pay_interest(account, bar.last_mark, lanes.days, rules, trades)
+    trades.flows[DIVIDEND] = 0.0
+    if has_events:
+        gather_events(market, rows, lanes)
+        pay_dividends(account, bar.split_ratio, lanes.cash_dividend, trades)
+    fill_orders(bar, account.cash, account.quantity, rules, trades)
+    mark_accounts(account, lanes.mark, rules, trades)
+    show_actions(lanes, rules)
+    observe_accounts(account, lanes.mark, lanes.action, trades.sums, lanes.shown)
+    for lane in range(last - first):
+        _judge(lanes, lane, (mine, rows), setup, (outcome, first + lane))
+    scatter(lanes, mine)
+    for e in range(first, last):
+        _show(data, state, e - first, setup, (outcome, e))
 
 
 @compiled
-def _prefetch_bar(market: Market, row: int) -> None:
-    """Ask for what an account reads of the market between rows `row` and `row + 1`."""
-    prefetch_row(market.mark, row)
-    prefetch_row(market.volume, row)
-    prefetch_row(market.valid, row)
-    prefetch_row(market.mark, row + 1)
-    prefetch_row(market.open, row + 1)
-    prefetch_row(market.split_ratio, row + 1)
-    prefetch_row(market.clock, row + 1)
-
-
-@compiled
-def _trade(
-    data: tuple[Market, Scaling],
-    state: tuple[Episodes, Accounts, Trades],
-    one: tuple[int, np.ndarray],
-    setup: Setup,
-    outcome: Outcome,
-) -> None:
-    """Carry environment `one[0]` with action `one[1]` to its next decision; see `step`."""
-    market, _ = data
-    episodes, accounts, trades = state
-    e, action = one
-    row = episodes.row[e]
-    before, drawdown = accounts.equity[e], 1.0 - accounts.equity[e] / accounts.peak[e]
-    decide(market, accounts, (e, row), action, setup.rules, trades)
-    row += 1
-    after = settle(market, accounts, (e, row), setup.rules, trades)
-    facts = StepFacts(
-        before,
-        after,
-        trades.flows[TRADED],
-        market.clock[row, BENCHMARK],
-        drawdown,
-        1.0 - after / accounts.peak[e],
+def _accounts_of(accounts: Accounts, first: int, last: int) -> Accounts:
+    return Accounts(
+        accounts.cash[first:last],
+        accounts.equity[first:last],
+        accounts.peak[first:last],
+        accounts.stopped[first:last],
+        accounts.moments[first:last],
+        accounts.quantity[first:last],
+        accounts.entry_price[first:last],
+        accounts.held_bars[first:last],
+        accounts.last_action[first:last],
     )
-    episodes.row[e] = row
+
+
+@composed
+def _judge(
+    lanes: Lanes,
+    lane: int,
+    before: tuple[Accounts, np.ndarray],
+    setup: Setup,
+    out: tuple[Outcome, int],
+) -> None:
+    """Move a lane's environment to its next row and write what the step brought it.
+
+    Parameters
+    ----------
+    lanes, lane
+        The lanes at the bar's close.
+    before : (Accounts, (L,) int64)
+        The accounts as they were at the close before; the rows, moved on.
+    setup : Setup
+        Reward and ruin.
+    out : (Outcome, int)
+        Written, and where.
+    """
+    accounts, row = before
+    outcome, e = out
+    old, after = accounts.equity[lane], lanes.account.equity[lane]
+    facts = StepFacts(
+        old,
+        after,
+        lanes.trades.flows[TRADED, lane],
+        lanes.benchmark[lane],
+        1.0 - old / accounts.peak[lane],
+        1.0 - after / lanes.account.peak[lane],
+    )
+    row[lane] += 1
     outcome.equity[e] = after
-    outcome.reward[e] = step_reward(facts, accounts.moments[e], setup.reward)
-    terminated, at_end = after <= setup.ruin_micro, row >= episodes.stop[e]
-    outcome.terminated[e] = terminated
-    outcome.truncated[e] = at_end and not terminated
-    if at_end or terminated:
-        observe(data, accounts, (e, row), setup, outcome.final_observation[e])
+    outcome.reward[e] = step_reward(facts, accounts.moments[lane], setup.reward)
+    outcome.terminated[e] = after <= setup.ruin_micro
+
+
+@composed
+def _show(
+    data: tuple[Market, Scaling],
+    state: tuple[Episodes, Accounts, Lanes],
+    lane: int,
+    setup: Setup,
+    out: tuple[Outcome, int],
+) -> None:
+    """Write a lane's observation; if its episode ended, start the next one and observe that."""
+    episodes, accounts, lanes = state
+    outcome, e = out
+    row, observation = episodes.row[e], outcome.observation[e]
+    then = episodes.row[min(e + 1, episodes.row.shape[0] - 1)]
+    used = _observe_market(data, (row, then), setup, observation)
+    from_lane(lanes.shown, lane, observation[used : used + lanes.shown.shape[0]])
+    at_end = row >= episodes.stop[e]
+    outcome.truncated[e] = at_end and outcome.terminated[e] == 0
+    if at_end or outcome.terminated[e] != 0:
+        copy_values(observation, outcome.final_observation[e])
         start_episode(episodes, accounts, e, setup)
+        room = lanes.trades.sums[:, :1]
+        observe(data, accounts, (e, episodes.row[e]), setup, (observation, room))

@@ -6,7 +6,6 @@ import numpy as np
 
 from ploutos.compiled import compiled
 from ploutos.panel import Panel
-from ploutos.portfolio.costs import SellFees
 from ploutos.portfolio.fees import sell_fees
 
 # The window of the trailing median volume, in bars: four weeks of daily ones.
@@ -80,13 +79,6 @@ def _read_only(array: np.ndarray) -> np.ndarray:
     view = np.ascontiguousarray(array).view()
     view.flags.writeable = False
     return view
-
-
-@compiled
-def sell_fees_at(market: Market, row: int) -> SellFees:
-    """Return the sell fees of a row's date."""
-    clock = market.clock[row]
-    return SellFees(clock[SEC_FEE], clock[TAF], clock[TAF_MAXIMUM])
 
 
 @compiled

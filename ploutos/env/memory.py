@@ -15,8 +15,8 @@ from numba.np import arrayobj
 
 from ploutos.compiled import compiled
 
+# What a processor reads of memory at once.
 LINE_BYTES = 64
-MOST_LINES = 4
 
 
 def _array_at(readonly: bool) -> Any:
@@ -65,7 +65,9 @@ def flat_row(values: np.ndarray, row: int) -> np.ndarray:
 
 
 @intrinsic
-def _prefetch(_typing: Any, address: types.Type) -> tuple[Signature, Any]:
+def prefetch(_typing: Any, address: types.Type) -> tuple[Signature, Any]:
+    """Ask for the memory at an address before it is needed; any address will do."""
+
     def generate(_context: Any, builder: ir.IRBuilder, _signature: Any, values: Any) -> ir.Value:
         byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
@@ -78,14 +80,7 @@ def _prefetch(_typing: Any, address: types.Type) -> tuple[Signature, Any]:
 
 
 @compiled
-def prefetch_row(values: np.ndarray, row: int) -> None:
-    """Ask for a row of (T, K) values before it is needed; a hint, without effect on any result.
-
-    Environments stand on rows far apart, so that no processor foresees which is next. Of a long
-    row the start is enough: reading on, the processor foresees the rest.
-    """
-    length = values.shape[1] * values.itemsize
-    first = values.ctypes.data + row * length
-    for line in range(0, min(length + LINE_BYTES - 1, MOST_LINES * LINE_BYTES), LINE_BYTES):
-        # The compiler itself fills in the first argument of an intrinsic.
-        _prefetch(first + line)  # pyright: ignore[reportCallIssue]
+def copy_values(values: np.ndarray, out: np.ndarray) -> None:
+    """Copy one row of values into another; an assignment would be compiled with all its errors."""
+    for i in range(out.shape[0]):
+        out[i] = values[i]

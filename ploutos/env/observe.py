@@ -9,7 +9,7 @@ market part of each of the W rows of the window, the oldest first, and then the 
 | macro | + M | scaled, clipped; 0 where missing |
 | validity of symbols | + N | 1 tradable, 0 masked |
 | validity of macro | + M) | 1 known, 0 missing |
-| account | 4 + 4N | see `observe_account` |
+| account | 4 + 4N | see `observe_accounts` |
 
 By reference it is the row's number, exact in float32 below 2**24, and the same account part: all
 else is a function of the row alone, and whoever holds the market can gather it
@@ -18,9 +18,9 @@ else is a function of the row alone, and whoever holds the market can gather it
 
 import numpy as np
 
-from ploutos.compiled import compiled
+from ploutos.compiled import compiled, compiled_apart
 from ploutos.env.market import Market
-from ploutos.env.memory import flat_row
+from ploutos.env.memory import LINE_BYTES, flat_row, prefetch, readable_at, writable_at
 from ploutos.env.scaler import Scaling
 from ploutos.panel import Panel
 from ploutos.portfolio.orders import Account
@@ -32,6 +32,8 @@ HALF_AGE_BARS = 20.0
 # Weights beyond this, which only a margin account can reach, show as this.
 LARGEST_WEIGHT = 2.0
 MOST_ROWS = 2**24
+# Values that are scaled at a time.
+PART = 64
 
 
 def account_length(n_symbols: int) -> int:
@@ -50,7 +52,7 @@ def observation_length(market: Market | Panel, window_bars: int) -> int:
     return window_bars * market_length(market) + account_length(market.features.shape[1])
 
 
-@compiled
+@compiled_apart
 def _write_scaled(
     values: np.ndarray, center: np.ndarray, inverse: np.ndarray, clip: float, out: np.ndarray
 ) -> None:
@@ -64,34 +66,80 @@ def _write_scaled(
 
 
 @compiled
-def observe_row(market: Market, scaling: Scaling, row: int, out: np.ndarray) -> None:
-    """Write the market part of one row into `out`, float32; zeros for a row before the first."""
+def _write_features(
+    features: np.ndarray, rows: tuple[int, int], scaling: Scaling, out: np.ndarray
+) -> None:
+    """Scale one row of features (T, N, F) into `out`, (N*F,).
+
+    `rows` are the row, and one that will be read soon: a part of it is asked for with each part
+    that is written, so that it is there in time. All at once would keep this row's own waiting.
+    """
+    row, then = rows
+    values, clip, length = flat_row(features, row), scaling.clip[0], out.shape[0]
+    # Addresses are unsigned: added to a signed number they would become a float.
+    here, there = np.int64(values.ctypes.data), np.int64(out.ctypes.data)
+    step = np.int64(PART * features.itemsize)
+    ahead = np.int64(features.ctypes.data) + then * length * np.int64(features.itemsize)
+    for first in range(0, length, PART):
+        for line in range(0, step, LINE_BYTES):
+            # The compiler itself fills in the first argument of an intrinsic.
+            prefetch(ahead + line)  # pyright: ignore[reportCallIssue]
+        last = min(first + PART, length)
+        center, inverse = scaling.center[first:last], scaling.inverse[first:last]
+        if last - first == PART:
+            # Arrays whose length the compiler knows: their loop has no leftovers.
+            part = readable_at(here, (PART,), np.float32)
+            _write_scaled(part, center, inverse, clip, writable_at(there, (PART,), np.float32))
+        else:
+            _write_scaled(values[first:last], center, inverse, clip, out[first:last])
+        here, there, ahead = here + step, there + step, ahead + step
+
+
+@compiled
+def observe_row(market: Market, scaling: Scaling, rows: tuple[int, int], out: np.ndarray) -> None:
+    """Write the market part of one row into `out`, float32; zeros for a row before the first.
+
+    `rows` are the row, and one that will be observed soon (a hint without effect on the result).
+    """
+    row, then = rows
     if row < 0:
         out[:] = np.float32(0.0)
         return
     n_symbols, n_features = market.features.shape[1], market.features.shape[2]
     n_macro, n_values = market.macro.shape[1], n_symbols * n_features
-    clip, features = scaling.clip[0], flat_row(market.features, row)
-    _write_scaled(features, scaling.center, scaling.inverse, clip, out[:n_values])
-    rest = out[n_values:]
-    macro = market.macro[row]
+    _write_features(market.features, (row, max(then, 0)), scaling, out[:n_values])
+    rest, macro, clip = out[n_values:], market.macro[row], scaling.clip[0]
     _write_scaled(macro, scaling.macro_center, scaling.macro_inverse, clip, rest[:n_macro])
-    for n in range(n_symbols):
-        rest[n_macro + n] = market.valid[row, n]
-    for m in range(n_macro):
-        rest[n_macro + n_symbols + m] = market.macro_valid[row, m]
+    flags = rest[n_macro:]
+    _write_flags(market.valid[row], flags[:n_symbols])
+    _write_flags(market.macro_valid[row], flags[n_symbols : n_symbols + n_macro])
+
+
+@compiled_apart
+def _write_flags(flags: np.ndarray, out: np.ndarray) -> None:
+    """Write flags, uint8, as float32."""
+    for i in range(out.shape[0]):
+        out[i] = flags[i]
 
 
 @compiled
 def observe_window(
-    market: Market, scaling: Scaling, row: int, window_bars: int, out: np.ndarray
+    market: Market,
+    scaling: Scaling,
+    rows: tuple[int, int],
+    window_bars: int,
+    out: np.ndarray,
 ) -> int:
-    """Write the market part of the window that ends at `row`, and return its length."""
+    """Write the market part of the window that ends at a row, and return its length.
+
+    `rows` are the row, and one whose window will be observed soon, as in `observe_row`.
+    """
     n_symbols, n_features = market.features.shape[1], market.features.shape[2]
     length = n_symbols * (n_features + 1) + 2 * market.macro.shape[1]
+    first, then = rows[0] - window_bars + 1, rows[1] - window_bars + 1
     for w in range(window_bars):
-        part = out[w * length : (w + 1) * length]
-        observe_row(market, scaling, row - window_bars + 1 + w, part)
+        after = first + w + 1 if w + 1 < window_bars else then
+        observe_row(market, scaling, (first + w, after), out[w * length : (w + 1) * length])
     return window_bars * length
 
 
@@ -99,14 +147,19 @@ def observe_window(
 def observe_rows(market: Market, scaling: Scaling, rows: np.ndarray, out: np.ndarray) -> None:
     """Write the market parts of rows (R,) int64 into `out`, (R, K) float32, as by value."""
     for i in range(rows.shape[0]):
-        observe_row(market, scaling, rows[i], out[i])
+        then = rows[min(i + 1, rows.shape[0] - 1)]
+        observe_row(market, scaling, (rows[i], then), out[i])
 
 
-@compiled
-def observe_account(
-    account: Account, mark: np.ndarray, last_action: np.ndarray, out: np.ndarray
+@compiled_apart
+def observe_accounts(
+    account: Account,
+    mark: np.ndarray,
+    last_action: np.ndarray,
+    room: np.ndarray,
+    out: np.ndarray,
 ) -> None:
-    """Write the account part, 4 + 4N float32 values, all bounded and free of scale.
+    """Write the account parts of L accounts, 4 + 4N float32 values each, bounded, free of scale.
 
     | value | range | count |
     |---|---|---|
@@ -122,32 +175,38 @@ def observe_account(
     Parameters
     ----------
     account : Account
-        The account at the close.
-    mark : (N,) float64
+        The accounts at the close.
+    mark : (N, L) float64
         Last known close, USD.
-    last_action : (N,) float64
+    last_action : (N, L) float64
         As it is shown.
-    out : (4 + 4N,) float32
+    room : (2 or more, L) float64
+        Overwritten: room for sums.
+    out : (4 + 4N, L) float32
         Written.
     """
-    n_symbols = mark.shape[0]
-    inverse = 1.0 / max(account.equity, 1.0)
-    weights, returns = out[4 : 4 + n_symbols], out[4 + n_symbols : 4 + 2 * n_symbols]
-    ages, actions = out[4 + 2 * n_symbols : 4 + 3 * n_symbols], out[4 + 3 * n_symbols :]
-    gross = 0.0
+    n_symbols, n_lanes = mark.shape
+    gross, inverse = room[0], room[1]
+    for lane in range(n_lanes):
+        gross[lane], inverse[lane] = 0.0, 1.0 / max(account.equity[lane], 1.0)
     for n in range(n_symbols):
-        quantity = account.quantity[n]
-        weight = quantity * mark[n] * inverse
-        gross += abs(weight)
-        weights[n] = min(max(weight, -LARGEST_WEIGHT), LARGEST_WEIGHT)
-        # Without a position there is no entry price either, and the side is 0.
-        entry = account.entry_price[n] if account.entry_price[n] > 0.0 else 1.0
-        side = 1.0 * (quantity > 0.0) - 1.0 * (quantity < 0.0)
-        change = side * (mark[n] / entry - 1.0)
-        returns[n] = min(max(change, -1.0), 1.0)
-        ages[n] = account.held_bars[n] / (account.held_bars[n] + HALF_AGE_BARS)
-        actions[n] = min(max(last_action[n], -1.0), 1.0)
-    out[0] = min(max(account.cash * inverse, -LARGEST_WEIGHT), LARGEST_WEIGHT)
-    out[1] = min(max(1.0 - account.equity / account.peak, 0.0), 1.0)
-    out[2] = min(gross, LARGEST_WEIGHT)
-    out[3] = account.stopped
+        for lane in range(n_lanes):
+            quantity = account.quantity[n, lane]
+            weight = quantity * mark[n, lane] * inverse[lane]
+            gross[lane] += abs(weight)
+            # Without a position there is no entry price either, and the side is 0.
+            entry = account.entry_price[n, lane] if account.entry_price[n, lane] > 0.0 else 1.0
+            side = 1.0 * (quantity > 0.0) - 1.0 * (quantity < 0.0)
+            change = side * (mark[n, lane] / entry - 1.0)
+            held = account.held_bars[n, lane]
+            out[4 + n, lane] = min(max(weight, -LARGEST_WEIGHT), LARGEST_WEIGHT)
+            out[4 + n_symbols + n, lane] = min(max(change, -1.0), 1.0)
+            out[4 + 2 * n_symbols + n, lane] = held / (held + HALF_AGE_BARS)
+            out[4 + 3 * n_symbols + n, lane] = min(max(last_action[n, lane], -1.0), 1.0)
+    for lane in range(n_lanes):
+        cash = account.cash[lane] * inverse[lane]
+        drawdown = 1.0 - account.equity[lane] / account.peak[lane]
+        out[0, lane] = min(max(cash, -LARGEST_WEIGHT), LARGEST_WEIGHT)
+        out[1, lane] = min(max(drawdown, 0.0), 1.0)
+        out[2, lane] = min(gross[lane], LARGEST_WEIGHT)
+        out[3, lane] = account.stopped[lane]

@@ -132,8 +132,13 @@ def check_actions(action: np.ndarray, n_envs: int, n_symbols: int, by_weight: fl
 @compiled
 def first_bad_action(action: np.ndarray) -> int:
     """Return the flat index of the first action that is not 0, 1 or 2; -1 if there is none."""
-    for e in range(action.shape[0]):
-        for n in range(action.shape[1]):
-            if action[e, n] < 0 or action[e, n] > 2:
-                return e * action.shape[1] + n
-    return -1
+    flat, bad = action.ravel(), 0
+    # To count them all is quicker than to ask of each whether to go on.
+    for i in range(flat.shape[0]):
+        bad += (flat[i] < 0) | (flat[i] > 2)
+    if bad == 0:
+        return -1
+    at = 0
+    while 0 <= flat[at] <= 2:
+        at += 1
+    return at

@@ -11,10 +11,12 @@ import numpy as np
 
 from ploutos.env.account import Accounts
 from ploutos.env.kernel import Episodes, Outcome, Setup
+from ploutos.env.lanes import new_scratch
 from ploutos.env.market import Market
 from ploutos.env.scaler import Scaling
 from ploutos.errors import EnvironmentConfigError
 from ploutos.portfolio.fills import Trades
+from ploutos.portfolio.orders import N_SUMS
 
 # Where things stand in a table: sizes and integers of the setup, the address of its other numbers,
 # then the addresses of the fields of these tuples, in their order.
@@ -25,6 +27,7 @@ EPISODES = SCALING + len(Scaling._fields)
 ACCOUNTS = EPISODES + len(Episodes._fields)
 TRADES = ACCOUNTS + len(Accounts._fields)
 OUTCOME = TRADES + len(Trades._fields)
+SCRATCH = OUTCOME + len(Outcome._fields)
 
 
 class Parts(NamedTuple):
@@ -65,31 +68,32 @@ class Table:
             "E": parts.outcome.observation.shape[0],
             "D": parts.outcome.observation.shape[1],
         }
-        self._expected = _expected(**sizes)
         self._arrays = [numbers]
-        for expected, part in zip(self._expected, parts, strict=True):
+        for expected, part in zip(_expected(**sizes), parts, strict=True):
             for (shape, dtype), (name, array) in zip(expected, part._asdict().items(), strict=True):
                 _check(array, shape, dtype, f"{type(part).__name__}.{name}")
                 self._arrays.append(array)
+        self._arrays.append(new_scratch(sizes["N"]))
         self.addresses = np.array(
             [
                 *sizes.values(),
                 *(setup.first_row, setup.stop_row, setup.episode_bars, setup.window_bars),
                 int(setup.by_reference),
-                *(_address(array) for array in self._arrays),
+                *(address_of(array) for array in self._arrays),
             ],
             np.int64,
         )
 
-    def observe_into(self, observation: np.ndarray) -> None:
-        """Let the next call write its observations into this array, (E, D) float32."""
-        shape, dtype = self._expected[-1][0]
-        _check(observation, shape, dtype, "observation")
-        self._arrays[OUTCOME - NUMBERS] = observation
-        self.addresses[OUTCOME] = _address(observation)
+    def observe_at(self, address: int) -> None:
+        """Let the next call write its observations, (E, D) float32, to an array at this address.
+
+        The caller keeps the array alive.
+        """
+        self.addresses[OUTCOME] = address
 
 
-def _address(array: np.ndarray) -> int:
+def address_of(array: np.ndarray) -> int:
+    """Return where an array's memory begins."""
     # `array.ctypes.data` says the same in five times the time.
     return array.__array_interface__["data"][0]
 
@@ -110,7 +114,7 @@ def _expected(T: int, N: int, F: int, M: int, E: int, D: int) -> Any:
     scaling = [((N * F,), single)] * 2 + [((M,), single)] * 2 + [((1,), single)]
     episodes = [((E,), integer)] * 2 + [((E,), np.uint64), ((E,), byte)]
     accounts = [((E,), real)] * 4 + [((E, 2), real)] + [((E, N), real)] * 4
-    trades = [((N,), real)] * 4 + [((3,), real), ((2 * N,), integer), ((2,), integer)]
+    trades = [((N,), real)] * 4 + [((3,), real), ((N_SUMS,), real)]
     outcome = [((E, D), single), ((E,), single), ((E,), byte), ((E,), byte)]
     outcome += [((E, D), single), ((E,), real)]
     return market, scaling, episodes, accounts, trades, outcome

@@ -4,7 +4,6 @@ In: a market row, an account, an action. Out: the account after it. Training, va
 trading call these same functions; there is no second implementation.
 """
 
-from ploutos.portfolio.accounting import apply_corporate_actions, equity_micro
 from ploutos.portfolio.config import (
     CostConfig,
     MarginConfig,
@@ -29,8 +28,6 @@ __all__ = [
     "Rules",
     "Trades",
     "WeightActions",
-    "apply_corporate_actions",
-    "equity_micro",
     "fill_orders",
     "plan_orders",
     "rules_of",

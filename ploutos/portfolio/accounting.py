@@ -1,4 +1,4 @@
-"""The books: equity, interest, splits and dividends. In: an account and a bar. Out: its cash flows.
+"""The books: values, interest, splits and dividends. In: an account and a bar. Out: cash flows.
 
 Cash and the value of a position are whole numbers of micro-USD, a quantity a whole number of
 micro-shares, held in float64. Whole numbers below 2**53 (nine billion US dollars) are exact there,
@@ -9,7 +9,7 @@ the last digit. A cash flow is rounded to the nearest micro-USD at the moment it
 
 import numpy as np
 
-from ploutos.compiled import compiled
+from ploutos.compiled import compiled, compiled_apart
 from ploutos.portfolio.config import Rules
 
 DAYS_PER_YEAR = 365.0
@@ -22,28 +22,21 @@ def round_micro(value: float) -> float:
 
 
 @compiled
-def equity_micro(cash_micro: float, quantity_micro: np.ndarray, mark: np.ndarray) -> float:
-    """Return cash plus the positions at `mark`, in micro-USD.
-
-    Parameters
-    ----------
-    cash_micro : float
-        Cash, micro-USD.
-    quantity_micro : (N,) float64
-        Holdings, micro-shares; negative = short.
-    mark : (N,) float64
-        Last known close per share, USD; 0 before a symbol's first bar.
-    """
-    total = cash_micro
-    for n in range(quantity_micro.shape[0]):
-        total += round_micro(quantity_micro[n] * mark[n])
-    return total
+def value_micro(quantity_micro: float, price: float) -> float:
+    """Return what a position (micro-shares, negative = short) is worth at a price in USD."""
+    return round_micro(quantity_micro * price)
 
 
 @compiled
-def interest_micro(
-    cash_micro: float, quantity_micro: np.ndarray, mark: np.ndarray, days: float, rules: Rules
-) -> float:
+def split_micro(quantity_micro: float, ratio: float) -> float:
+    """Return a quantity after a split into `ratio` new shares per old one, micro-shares."""
+    # The size is rounded, not the signed number: an order to sell all then still sells all.
+    size = round_micro(abs(quantity_micro) * ratio)
+    return -size if quantity_micro < 0.0 else size
+
+
+@compiled
+def interest_micro(cash_micro: float, short_micro: float, days: float, rules: Rules) -> float:
     """Return the interest from one close to the next, in micro-USD; negative = to be paid.
 
     Cash beyond the proceeds of short sales earns `cash_interest`, negative cash costs `loan_rate`,
@@ -52,32 +45,37 @@ def interest_micro(
 
     Parameters
     ----------
-    cash_micro : float
-        Cash at the first close.
-    quantity_micro, mark : (N,) float64
-        Holdings and closes at the first close.
+    cash_micro, short_micro : float
+        Cash, and the value of what was sold short (at least 0), at the first close.
     days : float
         Days of 24 hours between the two closes; weekends and holidays count.
     rules : Rules
         The rates.
     """
-    short = 0.0
-    if rules.margin != 0.0:
-        for n in range(quantity_micro.shape[0]):
-            short -= min(round_micro(quantity_micro[n] * mark[n]), 0.0)
-    rate = rules.cash_interest * max(cash_micro - short, 0.0)
-    rate += rules.loan_rate * min(cash_micro, 0.0) - rules.borrow_fee * short
+    rate = rules.cash_interest * max(cash_micro - short_micro, 0.0)
+    rate += rules.loan_rate * min(cash_micro, 0.0) - rules.borrow_fee * short_micro
     return round_micro(rate * days / DAYS_PER_YEAR)
 
 
-@compiled
+@compiled_apart
+def write_short(quantity: np.ndarray, mark: np.ndarray, rules: Rules, short: np.ndarray) -> None:
+    """Write the value of what L accounts (N, L) have sold short, (L,) micro-USD, at least 0."""
+    for lane in range(short.shape[0]):
+        short[lane] = 0.0
+    if rules.margin != 0.0:
+        for n in range(quantity.shape[0]):
+            for lane in range(short.shape[0]):
+                short[lane] -= min(value_micro(quantity[n, lane], mark[n, lane]), 0.0)
+
+
+@compiled_apart
 def apply_corporate_actions(
-    quantity_micro: np.ndarray,
-    order_micro: np.ndarray,
+    held: tuple[np.ndarray, np.ndarray, np.ndarray],
     split_ratio: np.ndarray,
     cash_dividend: np.ndarray,
-) -> float:
-    """Apply a bar's splits and dividends before its open; return the dividend cash in micro-USD.
+    received: np.ndarray,
+) -> None:
+    """Apply a bar's splits and dividends to L accounts over N symbols before its open.
 
     Holdings and the orders that wait for this open are multiplied by `split_ratio` in place. The
     dividend is paid on the shares held over the ex-date, counted after the split (a short position
@@ -85,25 +83,22 @@ def apply_corporate_actions(
 
     Parameters
     ----------
-    quantity_micro, order_micro : (N,) float64
-        Holdings and signed waiting orders, micro-shares; changed in place.
-    split_ratio : (N,) float64
+    held : ((N, L), (N, L), (N, L)) float64
+        Holdings, signed waiting orders (micro-shares), average entry prices (USD); changed.
+    split_ratio : (N, L) float64
         New shares per old share, 1 = no split.
-    cash_dividend : (N,) float64
+    cash_dividend : (N, L) float64
         US dollars per share as traded on this bar, 0 = none.
+    received : (L,) float64
+        Written: the dividends, micro-USD.
     """
-    received = 0.0
-    for n in range(quantity_micro.shape[0]):
-        if split_ratio[n] != 1.0:
-            quantity_micro[n] = _split(quantity_micro[n], split_ratio[n])
-            order_micro[n] = _split(order_micro[n], split_ratio[n])
-        if cash_dividend[n] != 0.0:
-            received += round_micro(quantity_micro[n] * cash_dividend[n])
-    return received
-
-
-@compiled
-def _split(quantity_micro: float, ratio: float) -> float:
-    """Round the size, not the signed number: an order to sell all then still sells all."""
-    size = round_micro(abs(quantity_micro) * ratio)
-    return -size if quantity_micro < 0.0 else size
+    quantity, order, entry_price = held
+    for lane in range(received.shape[0]):
+        received[lane] = 0.0
+    for n in range(quantity.shape[0]):
+        for lane in range(received.shape[0]):
+            ratio = split_ratio[n, lane]
+            quantity[n, lane] = split_micro(quantity[n, lane], ratio)
+            order[n, lane] = split_micro(order[n, lane], ratio)
+            entry_price[n, lane] /= ratio
+            received[lane] += value_micro(quantity[n, lane], cash_dividend[n, lane])

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ploutos.compiled import compiled
+from ploutos.portfolio.accounting import value_micro
 from ploutos.portfolio.config import Rules
 from ploutos.portfolio.orders import (
     BUY,
@@ -12,7 +13,7 @@ from ploutos.portfolio.orders import (
     addition_size,
     by_order,
     closes_all,
-    must_close,
+    reaches_stop,
 )
 
 
@@ -29,39 +30,54 @@ def write_action_mask(
 
     Parameters
     ----------
-    account, mark, valid, rules
-        As in `ploutos.portfolio.orders.plan_orders`.
+    account : Account
+        One lane.
+    mark, valid : (N,)
+        Close, USD per share; not 0 where the symbol can be traded.
+    rules : Rules
+        Sizes, limits, costs.
     mask : (N, 3) bool
         Written.
     """
-    n_symbols, all_close = mark.shape[0], closes_all(account, mark, rules)
-    gross, stopped_value, stops, closable = 0.0, 0.0, 0.0, 0.0
+    n_symbols, gross, at_mark = mark.shape[0], 0.0, 0.0
+    stopped_value, stops, closable = 0.0, 0.0, 0.0
     for n in range(n_symbols):
-        value = np.floor(abs(account.quantity[n]) * mark[n])
+        value = _value(account, mark, n)
         gross += value
-        if valid[n] != 0 and must_close(account, n, mark[n], all_close, rules):
+        at_mark += abs(value_micro(account.quantity[n, 0], mark[n]))
+        if valid[n] != 0 and _stops(account, mark, n, rules):
             stopped_value += value
             stops += 1.0
         elif _can_close(account, n, valid[n], rules):
             closable += value
+    all_close = closes_all((account.stopped[0], account.equity[0]), at_mark, rules)
     left = rules.maximum_orders - stops
     for n in range(n_symbols):
         mask[n, HOLD], mask[n, BUY], mask[n, SELL] = True, False, False
-        if valid[n] == 0 or left <= 0.0 or all_close:
-            continue
-        if must_close(account, n, mark[n], all_close, rules):
+        if valid[n] == 0 or left <= 0.0 or all_close or _stops(account, mark, n, rules):
             continue
         freed = stopped_value + _closable_beside(account, mark, valid, (n, closable, left), rules)
+        held = (account.quantity[n, 0], account.held_bars[n, 0])
         for action in (BUY, SELL):
-            wish = by_order(action, account, n, mark[n], rules)
-            closes = wish * account.quantity[n] < 0.0
+            wish = by_order(action, held, account.equity[0], mark[n], rules)
+            closes = wish * held[0] < 0.0
             mask[n, action] = closes or _fits(account, abs(wish), (gross, freed), mark[n], rules)
 
 
 @compiled
+def _value(account: Account, mark: np.ndarray, n: int) -> float:
+    return np.floor(abs(account.quantity[n, 0]) * mark[n])
+
+
+@compiled
+def _stops(account: Account, mark: np.ndarray, n: int, rules: Rules) -> bool:
+    return reaches_stop(account.quantity[n, 0], account.entry_price[n, 0], mark[n], rules)
+
+
+@compiled
 def _can_close(account: Account, n: int, valid: int, rules: Rules) -> bool:
-    held = account.quantity[n] != 0.0 and valid != 0
-    return held and account.held_bars[n] >= rules.minimum_holding_bars
+    held = account.quantity[n, 0] != 0.0 and valid != 0
+    return held and account.held_bars[n, 0] >= rules.minimum_holding_bars
 
 
 @compiled
@@ -85,7 +101,7 @@ def _closable_beside(
     own, closable, left = others
     if left > mark.shape[0]:
         if _can_close(account, own, valid[own], rules):
-            return closable - np.floor(abs(account.quantity[own]) * mark[own])
+            return closable - _value(account, mark, own)
         return closable
     # The largest `left - 1` of them: pass after pass the largest below the one before.
     total, below, below_at = 0.0, np.inf, -1
@@ -93,9 +109,9 @@ def _closable_beside(
         best, best_at = 0.0, -1
         for n in range(mark.shape[0]):
             if n != own and _can_close(account, n, valid[n], rules):
-                value = np.floor(abs(account.quantity[n]) * mark[n])
+                value = _value(account, mark, n)
                 later = value < below or (value == below and n > below_at)
-                if later and value > best and not must_close(account, n, mark[n], False, rules):
+                if later and value > best and not _stops(account, mark, n, rules):
                     best, best_at = value, n
         total, below, below_at = total + best, best, best_at
         if best_at < 0:
@@ -109,8 +125,8 @@ def _fits(
 ) -> bool:
     """Tell whether an addition of `wish` micro-USD would be sent if `freed` were closed."""
     gross, freed = values
-    room = rules.maximum_gross * account.equity - (gross - freed)
+    room = rules.maximum_gross * account.equity[0] - (gross - freed)
     if rules.margin == 0.0:
         one_way = rules.half_spread + rules.commission
-        room = min(room, (account.cash + freed * (1.0 - one_way)) / (1.0 + one_way))
+        room = min(room, (account.cash[0] + freed * (1.0 - one_way)) / (1.0 + one_way))
     return addition_size(max(np.floor(min(wish, room)), 0.0), mark, rules) > 0.0

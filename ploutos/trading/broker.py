@@ -13,7 +13,7 @@ import numpy as np
 from ploutos.env.account import Accounts, open_accounts, settle
 from ploutos.env.market import Market
 from ploutos.errors import TradingError
-from ploutos.portfolio.accounting import apply_corporate_actions, round_micro
+from ploutos.portfolio.accounting import round_micro, split_micro, value_micro
 from ploutos.portfolio.config import Rules
 from ploutos.portfolio.costs import fillable_micro
 from ploutos.portfolio.fills import DIVIDEND, INTEREST, Trades, new_trades
@@ -148,24 +148,22 @@ def _financing(trades: Trades, session: str) -> Iterator[Financing]:
 def _corporate_actions(before: Accounts, trades: Trades, bar: _Bar) -> Iterator[CorporateAction]:
     """Yield one event per symbol that is held or ordered and has a split or a dividend."""
     for n, symbol in enumerate(bar.symbols):
-        split = bar.market.split_ratio[bar.row, n : n + 1]
-        cash = bar.market.cash_dividend[bar.row, n : n + 1]
-        quantity = before.quantity[0, n : n + 1].copy()
-        order = trades.order[n : n + 1].copy()
-        if (split[0] == 1.0 and cash[0] == 0.0) or (quantity[0] == 0 and order[0] == 0):
+        split = float(bar.market.split_ratio[bar.row, n])
+        cash = float(bar.market.cash_dividend[bar.row, n])
+        held, order = float(before.quantity[0, n]), float(trades.order[n])
+        if (split == 1.0 and cash == 0.0) or (held == 0 and order == 0):
             continue
-        held = int(quantity[0])
-        dividend = apply_corporate_actions(quantity, order, split, cash)
+        quantity = split_micro(held, split)
         waiting = bar.orders.get(symbol)
         yield CorporateAction(
             session=bar.session,
             symbol=symbol,
-            split_ratio=float(split[0]),
-            cash_dividend_usd=float(cash[0]),
-            quantity_before_micro=held,
-            quantity_after_micro=int(quantity[0]),
-            dividend_micro=int(dividend),
-            orders_after_micro={waiting: int(order[0])} if waiting is not None else {},
+            split_ratio=split,
+            cash_dividend_usd=cash,
+            quantity_before_micro=int(held),
+            quantity_after_micro=int(quantity),
+            dividend_micro=int(value_micro(quantity, cash)),
+            orders_after_micro={waiting: int(split_micro(order, split))} if waiting else {},
         )
 
 

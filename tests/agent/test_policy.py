@@ -94,7 +94,7 @@ def test_policy_acts_as_the_model_of_stable_baselines_predicts(learner, env):
     state = lstm = None
     data, observation = (batch.market, policy._scaling), np.zeros(batch.length, np.float32)
     for row in range(5, 25):
-        observe(data, accounts, (0, row), batch.setup, observation)
+        observe(data, accounts, (0, row), batch.setup, (observation, np.zeros((2, 1))))
         received, state = policy.act(MARKET, accounts, 0, row, state)
         start = np.array([row == 5])
         expected, lstm = model.predict(

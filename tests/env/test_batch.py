@@ -5,6 +5,7 @@ import pytest
 
 from ploutos.env.batch import Batch
 from ploutos.env.config import EnvConfig
+from ploutos.env.lanes import LANES
 from ploutos.errors import EnvironmentConfigError
 from ploutos.folds import Rows
 from ploutos.portfolio import BUY, HOLD, CostConfig, PortfolioConfig, WeightActions
@@ -92,11 +93,12 @@ def test_ruin_terminates():
     assert equity[-1] <= 0.5 * equity[0] < equity[-2]
 
 
-def test_environment_e_of_a_batch_equals_a_single_one_seeded_seed_plus_e():
+@pytest.mark.parametrize("n_envs", [4, LANES, LANES + 3])
+def test_environment_e_of_a_batch_equals_a_single_one_seeded_seed_plus_e(n_envs):
     rng = np.random.default_rng(11)
-    actions = rng.integers(0, 3, (300, 4, 2))
-    many = batch_of(4, episode_bars=9, seed=70)
-    singles = [batch_of(1, episode_bars=9, seed=70 + e) for e in range(4)]
+    actions = rng.integers(0, 3, (1200 // n_envs, n_envs, 2))
+    many = batch_of(n_envs, episode_bars=9, seed=70)
+    singles = [batch_of(1, episode_bars=9, seed=70 + e) for e in range(n_envs)]
     first = many.reset()
     for e, single in enumerate(singles):
         np.testing.assert_array_equal(single.reset()[0], first[e])
@@ -112,11 +114,13 @@ def test_environment_e_of_a_batch_equals_a_single_one_seeded_seed_plus_e():
 @pytest.mark.parametrize("portfolio", [PortfolioConfig(), WEIGHTS])
 def test_threads_change_no_bit(portfolio, n_threads):
     config = {"portfolio": portfolio, "episode_bars": 7, "seed": 4}
-    one, several = batch_of(7, **config), batch_of(7, n_threads=n_threads, **config)
+    # Alone the thread fills its lanes twice; three have none to fill, two have one each.
+    n_envs = 2 * LANES + 7
+    one, several = batch_of(n_envs, **config), batch_of(n_envs, n_threads=n_threads, **config)
     rng = np.random.default_rng(2)
     np.testing.assert_array_equal(one.reset(), several.reset())
     for _ in range(80):
-        action = random_actions(rng, (7, 2), bool(one.setup.rules.by_weight))
+        action = random_actions(rng, (n_envs, 2), bool(one.setup.rules.by_weight))
         for expected, got in zip(one.step(action), several.step(action), strict=True):
             np.testing.assert_array_equal(got, expected)
         np.testing.assert_array_equal(several.masks(), one.masks())

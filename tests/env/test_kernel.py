@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ploutos.env.batch import Batch
+from ploutos.env.lanes import LANES
 from ploutos.folds import Rows
 from ploutos.portfolio.config import rules_of
 from tests.env.configs import random_actions, random_config
@@ -16,11 +17,14 @@ CASES, CHUNK = 1000, 50
 def pair_of(rng, case):
     """Return a batch and its environments in plain Python."""
     bars = 40
-    market = rough_market(rng, bars=bars, symbols=1 + case % 4)
+    features = 50 if case % 7 == 0 else 2  # more than are scaled at a time, or fewer
+    market = rough_market(rng, bars=bars, symbols=1 + case % 4, features=features)
     config = random_config(rng)
     start = int(rng.integers(0, 10))
     rows = Rows(start=start, stop=int(rng.integers(start + 2, bars + 1)))
     n_envs, n_threads, seed = int(rng.integers(1, 4)), 1, int(rng.integers(2**63))
+    if case % 10 == 0:
+        n_envs = LANES + 1  # full lanes, and one left over
     scaler = plain_scaler(market, config.clip)
     config = tradable(config, market, rows)
     batch = Batch(market, scaler, config, rows, n_envs, n_threads)

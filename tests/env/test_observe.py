@@ -29,9 +29,11 @@ def market_part(market, row):
     return np.concatenate([*known, market.valid[row], market.macro_valid[row]])
 
 
+# Features are scaled in parts of 64 values: less than one, one, two and a rest.
+@pytest.mark.parametrize("features", [3, 32, 75])
 @pytest.mark.parametrize("window", [1, 3])
-def test_window_holds_the_decisions_row_last_and_zeros_before_the_first(window):
-    market = random_market(np.random.default_rng(1))
+def test_window_holds_the_decisions_row_last_and_zeros_before_the_first(window, features):
+    market = random_market(np.random.default_rng(1), features=features)
     batch = batch_over(market, window_bars=window)
     length = market_length(market)
     assert batch.length == observation_length(market, window) == window * length + 12

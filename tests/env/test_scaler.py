@@ -114,7 +114,7 @@ def test_clip_shares_count_what_the_observation_shows_at_the_clip():
     scaling = scaling_of(scaler, 2)
     seen = np.empty((len(ROWS), length), np.float32)
     for row in range(len(ROWS)):
-        observe_row(market, scaling, ROWS.start + row, seen[row])
+        observe_row(market, scaling, (ROWS.start + row, 0), seen[row])
     features = seen[:, :6].reshape(-1, 3)  # (T, N*F) -> (T*N, F)
     known = np.isfinite(panel.features[20:120]).sum(axis=(0, 1))
     np.testing.assert_allclose(shares[:2], (np.abs(features) == 1.5).sum(axis=0)[:2] / known[:2])

@@ -59,9 +59,3 @@ def test_array_that_does_not_lie_row_by_row_is_refused():
     other = with_array("market", "open", np.asfortranarray)
     with pytest.raises(EnvironmentConfigError, match="row by row"):
         Table(other, SETUP)
-
-
-def test_observation_of_another_shape_is_refused_later_too():
-    table = Table(parts(), SETUP)
-    with pytest.raises(EnvironmentConfigError, match="observation of shape"):
-        table.observe_into(np.zeros((4, 5), np.float32))

@@ -4,16 +4,17 @@ import numpy as np
 
 from ploutos.portfolio import Account, fill_orders, plan_orders, rules_of
 from ploutos.portfolio.costs import SellFees
-from ploutos.portfolio.fills import Bar, new_trades
+from ploutos.portfolio.fills import Bar, Trades, new_trades
+from ploutos.portfolio.orders import N_SUMS
 
 MICRO = 10**6
 NO_FEES = SellFees(0.0, 0.0, 0.0)
 
 
-def read_only(values, dtype=np.float64):
+def lane(values, dtype=np.float64):
+    """Return one account's numbers as a lane: (N, 1), or (1,) if there is only one."""
     array = np.array(values, dtype)
-    array.flags.writeable = False  # as the market's rows are
-    return array
+    return array[:, None] if array.ndim else array[None]
 
 
 def account_of(cash_usd, shares, mark, *, entry=None, held=None, peak_usd=None, stopped=False):
@@ -21,46 +22,42 @@ def account_of(cash_usd, shares, mark, *, entry=None, held=None, peak_usd=None, 
     equity = round(cash_usd * MICRO) + np.floor(shares * MICRO * mark + 0.5).sum()
     peak = equity if peak_usd is None else peak_usd * MICRO
     return Account(
-        cash=float(round(cash_usd * MICRO)),
-        equity=float(equity),
-        peak=float(peak),
-        stopped=float(stopped),
-        quantity=np.round(shares * MICRO),
-        entry_price=np.array(mark if entry is None else entry, np.float64),
-        held_bars=np.array([100] * len(mark) if held is None else held, np.float64),
+        cash=lane(round(cash_usd * MICRO)),
+        equity=lane(equity),
+        peak=lane(peak),
+        stopped=lane(stopped),
+        quantity=lane(np.round(shares * MICRO)),
+        entry_price=lane(mark if entry is None else entry),
+        held_bars=lane([100] * len(mark) if held is None else held),
     )
 
 
 def planned(action, account, mark, config, valid=None):
     """Return what an action orders, in shares."""
-    order, rules = np.zeros(len(mark)), rules_of(config)
-    action = np.array(action, np.float64 if rules.by_weight else np.int64)
-    valid = read_only([1] * len(mark) if valid is None else valid, np.uint8)
-    plan_orders(action, account, read_only(mark), valid, rules, order)
-    return (order / MICRO).tolist()
+    order, sums = lane(np.zeros(len(mark))), np.zeros((N_SUMS, 1))
+    valid = lane([1] * len(mark) if valid is None else valid)
+    plan_orders(lane(action), account, (lane(mark), valid), rules_of(config), (order, sums))
+    return (order[:, 0] / MICRO).tolist()
 
 
 def bar_of(opens, *, volume=None, split=None, fees=NO_FEES, last_mark=None):
     n = len(opens)
-    known = {
-        "open": read_only(opens),
-        "known_volume": read_only(volume or [1e12] * n),
-        "split_ratio": read_only(split or [1.0] * n),
-        "last_mark": read_only(last_mark or [1.0] * n),
-        "fees": fees,
-    }
-    return Bar(**{name: known[name] for name in Bar._fields})
+    return Bar(
+        open=lane(opens),
+        last_mark=lane(last_mark or [1.0] * n),
+        known_volume=lane(volume or [1e12] * n),
+        split_ratio=lane(split or [1.0] * n),
+        sec=lane(fees.sec),
+        taf=lane(fees.taf),
+        taf_maximum_usd=lane(fees.taf_maximum_usd),
+    )
 
 
 def filled(orders, opens, config, *, cash_usd, shares, **bar):
     """Return cash in micro-USD, shares held, and the trades."""
-    trades, quantity = new_trades(len(orders)), np.round(np.array(shares, np.float64) * MICRO)
+    trades, quantity = new_trades(len(orders)), lane(np.round(np.array(shares, float) * MICRO))
     trades.order[:] = np.round(np.array(orders, np.float64) * MICRO)
-    cash = fill_orders(
-        bar_of(opens, **bar),
-        float(round(cash_usd * MICRO)),
-        quantity,
-        rules_of(config),
-        trades,
-    )
-    return cash, (quantity / MICRO).tolist(), trades
+    cash = lane(round(cash_usd * MICRO))
+    as_lane = Trades(*(array[:, None] for array in trades))  # views
+    fill_orders(bar_of(opens, **bar), cash, quantity, rules_of(config), as_lane)
+    return float(cash[0]), (quantity[:, 0] / MICRO).tolist(), trades

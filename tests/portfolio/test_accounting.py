@@ -1,26 +1,26 @@
 import numpy as np
 import pytest
 
-from ploutos.portfolio import (
-    MarginConfig,
-    PortfolioConfig,
+from ploutos.portfolio import MarginConfig, PortfolioConfig, rules_of
+from ploutos.portfolio.accounting import (
     apply_corporate_actions,
-    equity_micro,
-    rules_of,
+    interest_micro,
+    round_micro,
+    value_micro,
+    write_short,
 )
-from ploutos.portfolio.accounting import interest_micro, round_micro
-from tests.portfolio.accounts import MICRO, read_only
+from tests.portfolio.accounts import MICRO, lane
 
 
 def interest(cash_usd, shares, mark, days, **rules):
-    quantity = np.array(shares, np.float64) * MICRO
-    config = PortfolioConfig(**rules)
-    return interest_micro(cash_usd * MICRO, quantity, read_only(mark), days, rules_of(config))
+    short, rules = np.zeros(1), rules_of(PortfolioConfig(**rules))
+    write_short(lane(np.array(shares) * MICRO), lane(mark), rules, short)
+    return interest_micro(cash_usd * MICRO, float(short[0]), days, rules)
 
 
-def test_equity_is_cash_and_positions_long_minus_short():
-    quantity = np.array([2.5, -4.0]) * MICRO
-    assert equity_micro(100.0 * MICRO, quantity, read_only([10, 3])) == 113 * MICRO
+def test_value_is_negative_for_what_was_sold_short():
+    assert value_micro(2.5 * MICRO, 10.0) == 25 * MICRO
+    assert value_micro(-4.0 * MICRO, 3.0) == -12 * MICRO
 
 
 def test_halves_are_rounded_upward():
@@ -46,25 +46,26 @@ def test_borrowed_shares_cost_their_fee_and_their_proceeds_earn_nothing():
     assert got == (1.0 - 0.5) * MICRO
 
 
-def test_split_multiplies_holdings_and_waiting_orders_and_keeps_equity():
-    quantity, order = np.array([7.0 * MICRO]), np.array([-7.0 * MICRO])
-    before = equity_micro(0.0, quantity, read_only([90]))
-    received = apply_corporate_actions(quantity, order, read_only([2]), read_only([0]))
-    assert received == 0
-    assert (quantity[0], order[0]) == (14 * MICRO, -14 * MICRO)
-    assert equity_micro(0.0, quantity, read_only([45])) == before
+def test_split_multiplies_holdings_and_waiting_orders_and_keeps_their_worth():
+    held = (lane([7.0 * MICRO]), lane([-7.0 * MICRO]), lane([90.0]))
+    received = np.zeros(1)
+    apply_corporate_actions(held, lane([2.0]), lane([0.0]), received)
+    assert received[0] == 0
+    assert [array[0, 0] for array in held] == [14 * MICRO, -14 * MICRO, 45.0]
+    assert value_micro(14.0 * MICRO, 45.0) == value_micro(7.0 * MICRO, 90.0)
 
 
 @pytest.mark.parametrize("side", [1, -1])
 def test_order_to_close_still_closes_after_a_split_that_rounds(side):
-    quantity, order = np.array([side * 7.0]), np.array([-side * 7.0])
-    apply_corporate_actions(quantity, order, read_only([1.5]), read_only([0]))
-    assert quantity[0] == side * 11  # 10.5 micro-shares, halves upward in size
-    assert order[0] == -quantity[0]
+    quantity, order = lane([side * 7.0]), lane([-side * 7.0])
+    apply_corporate_actions((quantity, order, lane([9.0])), lane([1.5]), lane([0.0]), np.zeros(1))
+    assert quantity[0, 0] == side * 11  # 10.5 micro-shares, halves upward in size
+    assert order[0, 0] == -quantity[0, 0]
 
 
 def test_dividend_is_paid_on_shares_after_the_split_and_by_who_is_short():
     for side in (1, -1):
-        quantity, order = np.array([side * 100.0 * MICRO]), np.zeros(1)
-        received = apply_corporate_actions(quantity, order, read_only([2]), read_only([0.25]))
-        assert received == side * 50 * MICRO
+        held = (lane([side * 100.0 * MICRO]), lane([0.0]), lane([9.0]))
+        received = np.zeros(1)
+        apply_corporate_actions(held, lane([2.0]), lane([0.25]), received)
+        assert received[0] == side * 50 * MICRO

@@ -17,6 +17,7 @@ import numpy as np
 
 from ploutos.block import Block, attach
 from ploutos.env.batch import Batch
+from ploutos.env.lanes import LANES
 from ploutos.env.market import Market, market_of
 from ploutos.env.workers.serve import Part, serve
 from ploutos.env.workers.shared import (
@@ -71,11 +72,13 @@ def _read_job() -> tuple[WorkersSpec, Sizes]:
 
 def _warm_up(spec: WorkersSpec, market: Market) -> None:
     """Compile, or load, everything that a worker calls, with the types it will call it with."""
-    batch = Batch(market, spec.scaler, spec.config, spec.rows, 1)
+    # One environment more than fill all lanes: their step and that of a single one are apart.
+    n_envs = LANES + 1
+    batch = Batch(market, spec.scaler, spec.config, spec.rows, n_envs)
     batch.seed(0)
     batch.reset()
     batch.masks()
-    batch.step(np.zeros((1, batch.n_symbols), batch.action_dtype))
+    batch.step(np.zeros((n_envs, batch.n_symbols), batch.action_dtype))
     lines = np.zeros(2 * LINE_WORDS, np.int64)
     line = lines.ctypes.data
     first_behind(line, 1, 0, 1)

@@ -9,6 +9,7 @@ import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
+from ploutos.agent.infos import Infos
 from ploutos.env.batch import Batch
 from ploutos.env.buffers import Buffers
 from ploutos.env.kernel import Outcome
@@ -61,8 +62,9 @@ class TradingVecEnv(VecEnv):
     """E trading environments as one SB3 vector environment.
 
     Environment e behaves bit for bit as `TradingEnv` seeded `seed + e`; the spaces are those of
-    `TradingEnv`. Infos are empty but for an end: `terminal_observation`, `TimeLimit.truncated`.
-    Arrays that `reset` and `step` return are the caller's to keep.
+    `TradingEnv`. Infos are empty but for an end: `terminal_observation`, `TimeLimit.truncated`;
+    they come as a sequence that makes a dict when it is asked for. Arrays that `reset` and `step`
+    return are the caller's to keep.
 
     To SB3's questions about single environments (`env_method`, `get_attr`) they answer with what
     they have in common, with values that `set_attr` gave them, and each with its own
@@ -122,12 +124,7 @@ class TradingVecEnv(VecEnv):
         outcome = self.envs.step(self._actions)
         observation = outcome.observation if self._batch is not None else outcome.observation.copy()
         dones = np.bitwise_or(outcome.terminated, outcome.truncated).view(np.bool_)
-        # Wrappers and callbacks write into infos, so each environment has a dict of its own.
-        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
-        for e in dones.nonzero()[0]:
-            infos[e]["terminal_observation"] = outcome.final_observation[e].copy()
-            infos[e]["TimeLimit.truncated"] = bool(outcome.truncated[e])
-        return observation, outcome.reward.copy(), dones, infos
+        return observation, outcome.reward.copy(), dones, self._infos(outcome, dones)
 
     def action_masks(self) -> np.ndarray:
         """Return which actions can do anything: (E, 3N) bool."""
@@ -176,6 +173,16 @@ class TradingVecEnv(VecEnv):
     ) -> list[bool]:
         """Return False for every environment: there is no wrapper inside a batch."""
         return [False] * len(self._chosen(indices))
+
+    def _infos(self, outcome: Outcome, dones: np.ndarray) -> Any:
+        """Return a sequence; SB3 calls it a list, but its own workers return a tuple."""
+        filled: dict[int, dict[str, Any]] = {}
+        for e in dones.nonzero()[0].tolist():
+            filled[e] = {
+                "terminal_observation": outcome.final_observation[e].copy(),
+                "TimeLimit.truncated": bool(outcome.truncated[e]),
+            }
+        return Infos(self.num_envs, filled)
 
     def _reset_workers(self, options: list[dict[str, Any]]) -> np.ndarray:
         if any(options):

@@ -1,4 +1,4 @@
-"""Run the benchmarks. In: a prefix of their names, or nothing. Out: one JSON line per figure.
+"""Run the benchmarks. In: a prefix of figures' names, or nothing. Out: one JSON line per figure.
 
 A benchmark is a module `bench_<name>.py` beside this file with a function `run()` that yields
 one flat mapping per figure; the runner adds the benchmark's name and the machine.
@@ -17,15 +17,18 @@ import psutil
 
 
 def main(prefix: str) -> int:
-    """Run every benchmark whose name begins with `prefix`; return the exit code."""
-    names = [name for name in _names() if name.startswith(prefix)]
+    """Run every benchmark with figures that begin with `prefix`; return the exit code."""
+    names = [
+        name for name in _names() if f"{name}.".startswith(prefix) or prefix.startswith(f"{name}.")
+    ]
     if not names:
         known = ", ".join(_names()) or "there are none yet"
         print(f"no benchmark begins with {prefix!r}; known: {known}", file=sys.stderr)
         return int(bool(prefix))
     for name in names:
         for figure in _figures(name):
-            print(json.dumps(figure), flush=True)
+            if figure["name"].startswith(prefix):
+                print(json.dumps(figure), flush=True)
     return 0
 
 

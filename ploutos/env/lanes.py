@@ -14,7 +14,7 @@ import numpy as np
 from ploutos.compiled import compiled, compiled_apart, composed
 from ploutos.env.account import Accounts, shown_action
 from ploutos.env.market import BENCHMARK, DAYS, HAS_EVENT, SEC_FEE, TAF, TAF_MAXIMUM, Market
-from ploutos.env.memory import writable_at
+from ploutos.env.memory import LINE_BYTES, writable_at
 from ploutos.env.observe import account_length
 from ploutos.portfolio.config import Rules
 from ploutos.portfolio.fills import Bar, Trades
@@ -52,7 +52,11 @@ def new_scratch(n_symbols: int) -> np.ndarray:
     """Allocate the memory that `lanes_at` lays out for N symbols and `LANES` lanes."""
     rows = _WIDE * n_symbols + _SINGLE
     shown = account_length(n_symbols) * LANES * np.float32().itemsize
-    return np.zeros(rows * LANES + -(-shown // _BYTES))
+    length = rows * LANES + -(-shown // _BYTES)
+    # It begins where the processor's lines of memory do: four lanes never lie in two of them.
+    memory = np.zeros(length + LINE_BYTES // _BYTES)
+    first = -memory.ctypes.data % LINE_BYTES // _BYTES
+    return memory[first : first + length]
 
 
 @compiled

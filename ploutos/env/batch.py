@@ -16,6 +16,7 @@ from ploutos.env.config import EnvConfig
 from ploutos.env.entry import masks_at, observe_at, reset_at, step_at
 from ploutos.env.halves import HALVES, Turns, half_of, size_of_half
 from ploutos.env.kernel import Episodes, Outcome, new_episodes, new_outcome, seed_episodes
+from ploutos.env.lanes import LANES
 from ploutos.env.market import Market
 from ploutos.env.scaler import Scaler, scaling_of
 from ploutos.env.setup import (
@@ -256,10 +257,15 @@ class Batch:
 
 
 def _slices_of(whole: slice, n_slices: int) -> list[slice]:
-    """Divide environments into contiguous slices; their sizes differ by at most one."""
+    """Divide environments into contiguous slices of like sizes, which fill their lanes if they can.
+
+    What fills no lanes is stepped one by one. With enough environments for every slice to fill
+    its lanes at least once, all but the last one therefore hold multiples of `LANES`.
+    """
     first, n_envs = whole.start, whole.stop - whole.start
-    bounds = [first + n_envs * i // n_slices for i in range(n_slices + 1)]
-    return [slice(*pair) for pair in pairwise(bounds)]
+    unit = LANES if n_envs >= n_slices * LANES else 1
+    bounds = [first + n_envs // unit * i // n_slices * unit for i in range(n_slices)]
+    return [slice(*pair) for pair in pairwise([*bounds, whole.stop])]
 
 
 def _part(whole: Parts, own: slice) -> Parts:

@@ -21,11 +21,13 @@ from ploutos.store import digest_file, digest_json
 
 # Folders of other versions of the code are removed when nobody has used them for a week.
 UNUSED_AFTER_S = 7 * 86_400
-# Compiled functions stand in these files and folders, and call none of another group: an edit of
-# the environment must not make the features, which take half a minute, be compiled anew.
+# Compiled functions stand in these files and folders, and call none outside of them: an edit of the
+# environment must not make the features, which take half a minute, be compiled anew.
 SOURCES = {
     "accounts": ("compiled.py", "env", "portfolio"),
     "features": ("compiled.py", "features/kernels"),
+    # The trainer observes by the environment's own functions.
+    "learner": ("compiled.py", "env", "portfolio", "agent/fused"),
 }
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
-from stable_baselines3.common.vec_env import VecMonitor
 
 from ploutos.agent.learner import Learner
+from ploutos.agent.ppo import PPO
 from ploutos.agent.tensors import load_tensors, save_tensors
+from ploutos.agent.vec_env import TradingVecEnv
 from ploutos.env.batch import Batch
 from ploutos.errors import CheckpointError, PolicyError, StoreError
 from ploutos.store import read_json, write_json
@@ -55,6 +56,7 @@ def save_checkpoint(folder: Path, model: Learner, batch: Batch, progress: Progre
             "digest": digest,
             "num_timesteps": model.num_timesteps,
             "n_updates": model._n_updates,
+            "random": model.random.bit_generator.state if isinstance(model, PPO) else None,
             "numpy_random": [algorithm, int(position), int(has_gauss), float(cached)],
             "checks_done": progress.checks_done,
             "best_score": progress.best_score,
@@ -88,6 +90,8 @@ def load_checkpoint(folder: Path, model: Learner, batch: Batch) -> Progress | No
             f"the checkpoint in {folder} cannot be used: {error}. Delete the folder to start the "
             "member anew."
         ) from error
+    if isinstance(model, PPO):
+        model.random.bit_generator.state = listed["random"]
     model.num_timesteps = int(listed["num_timesteps"])
     model._n_updates = int(listed["n_updates"])
     return Progress(
@@ -149,9 +153,9 @@ def _signed(array: np.ndarray) -> np.ndarray:
     return array.view(np.int64) if array.dtype == np.uint64 else array
 
 
-def _monitor(model: Learner) -> VecMonitor:
-    if not isinstance(model.env, VecMonitor):
-        raise PolicyError("expected a learner over VecMonitor; build it with build_learner.")
+def _monitor(model: Learner) -> TradingVecEnv:
+    if not isinstance(model.env, TradingVecEnv):
+        raise PolicyError("expected a learner over TradingVecEnv; build it with build_learner.")
     return model.env
 
 

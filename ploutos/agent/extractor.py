@@ -66,6 +66,11 @@ class MarketExtractor(BaseFeaturesExtractor):
             self._rows, self._block = _open(self._source)
         return self._rows
 
+    @property
+    def is_by_reference(self) -> bool:
+        """Whether observations begin with a row number that stands for the market."""
+        return self._source is not None
+
     def bind(self, source: MarketSource) -> None:
         """Gather from another market from now on, say the newest panel of the same symbols.
 

@@ -4,13 +4,12 @@ from pathlib import Path
 
 import torch
 from sb3_contrib import RecurrentPPO
-from stable_baselines3 import PPO
 from stable_baselines3.common.logger import Logger, configure
-from stable_baselines3.common.vec_env import VecMonitor
 
 from ploutos.agent.config import PPOConfig, RecurrentPPOConfig
 from ploutos.agent.market_rows import MarketSource
 from ploutos.agent.policy import policy_arguments
+from ploutos.agent.ppo import PPO
 from ploutos.agent.recurrent import OneCallLstmPolicy
 from ploutos.agent.vec_env import TradingVecEnv
 from ploutos.env.batch import Batch
@@ -45,7 +44,7 @@ def build_learner(
     PolicyError
         If the batch observes by reference and the learner has no `market_layer`.
     """
-    env = VecMonitor(TradingVecEnv(batch))
+    env = TradingVecEnv(batch)
     source = MarketSource(batch.market, batch.scaler, batch.setup.window_bars)
     arguments = {
         "policy_kwargs": policy_arguments(learner, source if batch.setup.by_reference else None),

@@ -12,7 +12,7 @@ import torch
 
 from ploutos.block import BlockRef
 from ploutos.env.market import Market
-from ploutos.env.observe import market_length, observe_rows
+from ploutos.env.observe import market_length, observe_rows, observe_windows
 from ploutos.env.scaler import Scaler, Scaling, scaling_of
 from ploutos.errors import PolicyError
 from ploutos.panel import Panel
@@ -75,14 +75,28 @@ class MarketRows:
         PolicyError
             If a row lies behind the market's last one.
         """
+        self._check(numbers)
+        values = np.empty((numbers.size, self.length), np.float32)
+        observe_rows(self._market, self._scaling, numbers, values)
+        return values
+
+    def gather_windows(self, numbers: np.ndarray, out: np.ndarray) -> None:
+        """Write the market parts of the windows that end at rows (R,) int64 to `out`, (R, W*K).
+
+        Raises
+        ------
+        PolicyError
+            As `gather` does.
+        """
+        self._check(numbers)
+        observe_windows(self._market, self._scaling, numbers, self.window_bars, out)
+
+    def _check(self, numbers: np.ndarray) -> None:
         if numbers.size and numbers.max() >= self.n_rows:
             raise PolicyError(
                 f"expected rows below {self.n_rows}, received {numbers.max()}. The observations "
                 "come from another market than the policy was given."
             )
-        values = np.empty((numbers.size, self.length), np.float32)
-        observe_rows(self._market, self._scaling, numbers, values)
-        return values
 
     def parts(self, distinct: torch.Tensor, like: torch.Tensor) -> Iterator[Part]:
         """Yield the windows that end at distinct sorted rows (U,), in parts of bounded size.

@@ -1,5 +1,6 @@
 """The Stable-Baselines3 front. In: a `Batch`, or workers. Out: a `VecEnv` over it."""
 
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Protocol
@@ -62,9 +63,10 @@ class TradingVecEnv(VecEnv):
     """E trading environments as one SB3 vector environment.
 
     Environment e behaves bit for bit as `TradingEnv` seeded `seed + e`; the spaces are those of
-    `TradingEnv`. Infos are empty but for an end: `terminal_observation`, `TimeLimit.truncated`;
-    they come as a sequence that makes a dict when it is asked for. Arrays that `reset` and `step`
-    return are the caller's to keep.
+    `TradingEnv`. Infos are empty but for an end: `terminal_observation`, `TimeLimit.truncated`, and
+    `episode` as SB3's monitors have it (`r` return, `l` length, `t` seconds since the start); they
+    come as a sequence that makes a dict when it is asked for. Arrays that `reset` and `step` return
+    are the caller's to keep.
 
     To SB3's questions about single environments (`env_method`, `get_attr`) they answer with what
     they have in common, with values that `set_attr` gave them, and each with its own
@@ -74,6 +76,11 @@ class TradingVecEnv(VecEnv):
     ----------
     envs : Batch, or workers
         The environments. A batch writes its observations straight into what the caller gets.
+
+    Attributes
+    ----------
+    episode_returns, episode_lengths : (E,) float32, (E,) int32
+        Sum of rewards and number of steps of the running episodes.
     """
 
     def __init__(self, envs: Environments) -> None:
@@ -85,6 +92,9 @@ class TradingVecEnv(VecEnv):
         self._buffers = Buffers((envs.n_envs, *(envs.observation_space.shape or ())))
         self._actions = np.zeros((envs.n_envs, envs.n_symbols))
         self._is_seeded = False
+        self._began = time.monotonic()
+        self.episode_returns = np.zeros(envs.n_envs, np.float32)
+        self.episode_lengths = np.zeros(envs.n_envs, np.int32)
 
     def reset(self) -> VecEnvObs:
         """Start an episode everywhere, with the seeds and options that were given for it.
@@ -105,6 +115,7 @@ class TradingVecEnv(VecEnv):
         options = self._options
         self._reset_seeds()
         self._reset_options()
+        self.episode_returns[:], self.episode_lengths[:] = 0.0, 0
         if self._batch is None:
             return self._reset_workers(options)
         self._batch.observe_into(self._buffers.take())
@@ -124,6 +135,8 @@ class TradingVecEnv(VecEnv):
         outcome = self.envs.step(self._actions)
         observation = outcome.observation if self._batch is not None else outcome.observation.copy()
         dones = np.bitwise_or(outcome.terminated, outcome.truncated).view(np.bool_)
+        self.episode_returns += outcome.reward
+        self.episode_lengths += 1
         return observation, outcome.reward.copy(), dones, self._infos(outcome, dones)
 
     def action_masks(self) -> np.ndarray:
@@ -181,7 +194,13 @@ class TradingVecEnv(VecEnv):
             filled[e] = {
                 "terminal_observation": outcome.final_observation[e].copy(),
                 "TimeLimit.truncated": bool(outcome.truncated[e]),
+                "episode": {
+                    "r": float(self.episode_returns[e]),
+                    "l": int(self.episode_lengths[e]),
+                    "t": round(time.monotonic() - self._began, 6),
+                },
             }
+            self.episode_returns[e], self.episode_lengths[e] = 0.0, 0
         return Infos(self.num_envs, filled)
 
     def _reset_workers(self, options: list[dict[str, Any]]) -> np.ndarray:

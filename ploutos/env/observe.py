@@ -151,6 +151,16 @@ def observe_rows(market: Market, scaling: Scaling, rows: np.ndarray, out: np.nda
         observe_row(market, scaling, (rows[i], then), out[i])
 
 
+@compiled
+def observe_windows(
+    market: Market, scaling: Scaling, rows: np.ndarray, window_bars: int, out: np.ndarray
+) -> None:
+    """Write the market parts of the windows that end at rows (R,) int64 into `out`, (R, W*K)."""
+    for i in range(rows.shape[0]):
+        then = rows[min(i + 1, rows.shape[0] - 1)]
+        observe_window(market, scaling, (rows[i], then), window_bars, out[i])
+
+
 @compiled_apart
 def observe_accounts(
     account: Account,

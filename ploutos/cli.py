@@ -15,7 +15,9 @@ from rich.progress import Progress
 from rich.table import Table
 
 from ploutos.errors import ConfigError, FeatureError, PloutosError
+from ploutos.quota import usable_cores
 from ploutos.store import home, read_json
+from ploutos.threads import limit_threads
 
 app = typer.Typer(
     help="Train, judge and paper-trade reinforcement-learning strategies, honestly.",
@@ -29,6 +31,8 @@ RunOption = Annotated[str, typer.Option(help="Run id; `latest` is the run that f
 
 def main() -> None:
     """Run the command; an error made by Ploutos is a sentence, not a traceback."""
+    # Before a command imports a numeric library: it reads its number of threads then.
+    limit_threads(usable_cores().amount)
     try:
         app()
     except PloutosError as error:

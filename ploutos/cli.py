@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 import webbrowser
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +16,9 @@ from rich.progress import Progress
 from rich.table import Table
 
 from ploutos.errors import ConfigError, FeatureError, PloutosError
+from ploutos.quota import usable_cores
 from ploutos.store import home, read_json
+from ploutos.threads import limit_threads
 
 app = typer.Typer(
     help="Train, judge and paper-trade reinforcement-learning strategies, honestly.",
@@ -29,6 +32,8 @@ RunOption = Annotated[str, typer.Option(help="Run id; `latest` is the run that f
 
 def main() -> None:
     """Run the command; an error made by Ploutos is a sentence, not a traceback."""
+    # Before a command imports a numeric library: it reads its number of threads then.
+    limit_threads(usable_cores().amount)
     try:
         app()
     except PloutosError as error:
@@ -48,31 +53,49 @@ def _width() -> int:
 
 @app.command()
 def plan(
-    members: Annotated[int, typer.Option(min=1, help="Members to train.")] = 12,
-    block_mib: Annotated[float, typer.Option(min=0, help="Size of the block, in MiB.")] = 8.0,
+    run: Annotated[
+        str | None,
+        typer.Option(help="Plan the members of this run for this machine: its id, or `latest`."),
+    ] = None,
+    members: Annotated[int, typer.Option(min=1, help="Without a run: members to train.")] = 12,
+    block_mib: Annotated[
+        float, typer.Option(min=0, help="Without a run: size of the block, in MiB.")
+    ] = 8.0,
+    rows: Annotated[int, typer.Option(min=1, help="Without a run: bars to train on.")] = 1500,
+    symbols: Annotated[int, typer.Option(min=1, help="Without a run: symbols.")] = 10,
+    row_values: Annotated[
+        int, typer.Option(min=1, help="Without a run: values of one market row.")
+    ] = 1000,
 ) -> None:
     """Print what this machine will be asked to do, with the reason beside every number."""
-    from ploutos.agent.hardware import detect_hardware  # noqa: PLC0415 - keeps `--help` quick
-    from ploutos.agent.plan import (  # noqa: PLC0415
-        PPO_SIZES,
-        RECURRENT_SIZES,
-        plan_rows,
-    )
+    from ploutos.agent.config import TrainConfig  # noqa: PLC0415 - keeps `--help` quick
+    from ploutos.agent.hardware import detect_hardware, hardware_rows  # noqa: PLC0415
     from ploutos.agent.plan import plan as plan_for  # noqa: PLC0415
+    from ploutos.agent.plan import plan_rows, warnings_of  # noqa: PLC0415
+    from ploutos.agent.train import load_run  # noqa: PLC0415
+    from ploutos.agent.workload import BlockShape, block_shape, jobs_of  # noqa: PLC0415
+    from ploutos.panel import load_panel  # noqa: PLC0415
 
+    if run is not None:
+        spec = load_run(_run_folder(run).resolve().name)
+        window_bars = spec.config.env.window_bars
+        block = block_shape(load_panel(spec.panel), spec.panel.n_bytes, spec.folds, window_bars)
+        jobs = jobs_of(spec.config, len(spec.folds))
+    else:
+        block = BlockShape(
+            n_bytes=int(block_mib * 2**20), n_rows=rows, n_symbols=symbols, row_values=row_values
+        )
+        one_fold = jobs_of(TrainConfig(), 1)
+        jobs = {
+            algo: job.model_copy(update={"n_members": members}) for algo, job in one_fold.items()
+        }
     hardware = detect_hardware()
-    _show(
-        "This machine",
-        ("number", "value", "found in"),
-        [
-            (name, str(getattr(hardware, name)), hardware.sources.get(name, ""))
-            for name in type(hardware).model_fields
-            if name != "sources"
-        ],
-    )
-    for sizes in (PPO_SIZES, RECURRENT_SIZES):
-        planned = plan_for(hardware, int(block_mib * 2**20), members, sizes)
-        _show(f"Plan for {sizes.algo}", ("number", "value", "why"), list(plan_rows(planned)))
+    plans = {algo: plan_for(hardware, block, job) for algo, job in jobs.items()}
+    _show("This machine", ("number", "value", "found in"), hardware_rows(hardware))
+    for algo, planned in plans.items():
+        _show(f"Plan for {algo}", ("number", "value", "why"), plan_rows(planned))
+    for warning in warnings_of(hardware, block, plans):
+        Console().print("[yellow]note:[/]", escape(warning), highlight=False)
 
 
 class Layout(StrEnum):
@@ -180,7 +203,7 @@ def _run_folder(run: str) -> Path:
     return folder
 
 
-def _show(title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def _show(title: str, columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
     table = Table(title=title, title_justify="left")
     for number, column in enumerate(columns):
         table.add_column(column, overflow="fold", no_wrap=number == 0)

@@ -10,16 +10,18 @@ import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from ploutos.agent.config import Algo, TrainConfig
 from ploutos.agent.hardware import detect_hardware
 from ploutos.agent.member import MemberSpec
-from ploutos.agent.plan import PPO_SIZES, RECURRENT_SIZES, AlgoSizes, Plan, plan
+from ploutos.agent.plan import Plan, plan
 from ploutos.agent.policy import PolicyManifest, load_policy
 from ploutos.agent.supervise import run_members
+from ploutos.agent.workload import block_shape, jobs_of
 from ploutos.block import BlockRef, SharedDataManager
 from ploutos.config import FrozenConfig
 from ploutos.errors import PolicyError, StoreError
@@ -29,8 +31,6 @@ from ploutos.runs import record_part, run_folder, run_id_of, sole_trainer
 from ploutos.store import digest_json, read_json, write_json
 
 logger = logging.getLogger(__name__)
-
-SIZES: dict[Algo, AlgoSizes] = {"PPO": PPO_SIZES, "RecurrentPPO": RECURRENT_SIZES}
 
 
 class RunSpec(FrozenConfig):
@@ -82,14 +82,14 @@ def start_run(panel: PanelRef, config: TrainConfig) -> str:
     """
     loaded = load_panel(panel)
     folds = split(loaded.meta.first_row, loaded.n_rows, config.folds)
-    n_members = len(folds) * len(config.seeds) * len(config.algos)
     hardware = detect_hardware()
     size = Path(panel.path).stat().st_size
-    plans: dict[Algo, Plan] = {
-        algo: plan(hardware, size, n_members, SIZES[algo]) for algo in config.algos
-    }
+    block = block_shape(loaded, size, folds, config.env.window_bars)
+    jobs = jobs_of(config, len(folds))
+    plans: dict[Algo, Plan] = {algo: plan(hardware, block, job) for algo, job in jobs.items()}
     learning = {
-        algo: [p.n_envs, p.n_steps, p.batch_size, p.torch_threads] for algo, p in plans.items()
+        algo: [p.n_envs, p.n_steps, p.batch_size, p.torch_threads, p.device]
+        for algo, p in plans.items()
     }
     supervision = {"member_timeout_s", "member_retries"}
     determined = {
@@ -109,9 +109,16 @@ def load_run(run_id: str) -> RunSpec:
     Raises
     ------
     StoreError
-        If there is no such run.
+        If there is no such run, or another version of Ploutos planned it.
     """
-    return RunSpec.model_validate(read_json(run_folder(run_id) / "run.json"))
+    path = run_folder(run_id) / "run.json"
+    try:
+        return RunSpec.model_validate(read_json(path))
+    except ValidationError as error:
+        raise StoreError(
+            f"expected a run as this version of Ploutos plans it in {path}: {error}. Start it "
+            "again."
+        ) from error
 
 
 def train_run(run_id: str, on_progress: OnProgress | None = None) -> tuple[MemberResult, ...]:
@@ -138,13 +145,17 @@ def _train(run: RunSpec, on_progress: OnProgress) -> tuple[MemberResult, ...]:
             block = {"bytes": owner.ref.size, "segment": owner.ref.segment}
             record_part(run.run_id, "block", block)
             specs = [_spec(run, key, names[key], owner.ref) for key in missing]
-            run_members(
-                specs,
-                max(p.members_in_parallel for p in run.plans.values()),
-                run.config.member_timeout_s,
-                run.config.member_retries,
-                progress.report,
-            )
+            # Members that differ in how many fit beside one another never run at the same time.
+            for in_parallel, group in groupby(
+                specs, lambda spec: run.plans[spec.algo].members_in_parallel
+            ):
+                run_members(
+                    list(group),
+                    in_parallel,
+                    run.config.member_timeout_s,
+                    run.config.member_retries,
+                    progress.report,
+                )
     results = tuple(_result(key, folder, key not in missing) for key, folder in names.items())
     _record(run, results)
     return results

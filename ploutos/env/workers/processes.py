@@ -12,14 +12,8 @@ from contextlib import suppress
 
 from ploutos.env.workers.shared import SharedArrays, Sizes, WorkersSpec
 from ploutos.errors import EnvironmentConfigError, WorkerError
+from ploutos.threads import THREAD_VARIABLES
 
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-    "POLARS_MAX_THREADS",
-)
 GRACE_S = 5.0
 LAST_BYTES = 8192
 

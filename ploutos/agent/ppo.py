@@ -91,9 +91,19 @@ class PPO(stable_baselines3.PPO):
         trainer = self._compiled()
         if trainer is None:
             return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
+        with trainer.rollout():
+            return self._collect(trainer, (env, callback), rollout_buffer, n_rollout_steps)
+
+    def _collect(
+        self,
+        trainer: Trainer,
+        between: tuple[VecEnv, BaseCallback],
+        rollout_buffer: RolloutBuffer,
+        n_rollout_steps: int,
+    ) -> bool:
+        env, callback = between
         self.policy.set_training_mode(False)
         rollout_buffer.reset()
-        trainer.begin_rollout()
         callback.on_rollout_start()
         truncations = Truncations()
         new_obs, dones = self._last_obs, np.zeros(env.num_envs, np.bool_)

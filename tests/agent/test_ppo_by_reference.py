@@ -119,6 +119,6 @@ def test_torch_reads_the_parameters_that_lie_input_by_output():
     model = learner(PPO, by_reference=True).learn(128)
     observation = torch.from_numpy(model._last_obs)
     values = model.policy.predict_values(observation)[:, 0].detach()
-    ours = model._compiled()
-    ours.begin_rollout()
-    np.testing.assert_allclose(ours.value_of(model._last_obs), values, atol=1e-5)
+    trainer = model._compiled()
+    with trainer.rollout():
+        np.testing.assert_allclose(trainer.value_of(model._last_obs), values, atol=1e-5)

@@ -4,10 +4,12 @@
 minibatches.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
+import scipy.linalg.cython_blas  # noqa: F401 - Numba's products are here: loaded to be limited
 from threadpoolctl import ThreadpoolController
 
 from ploutos.agent.fused.act import Answer, act, value_of
@@ -54,14 +56,20 @@ class Trainer:
         self._table = None if rows is None else MarketTable(rows, self._net)
         self._markets = [] if rows is None else [PartMarket(rows, self._net) for _ in self._rooms]
         self._kept: np.ndarray | None = None
-        # Products this small gain nothing by BLAS's threads, and would depend on their number.
         self._blas = ThreadpoolController()
 
-    def begin_rollout(self) -> None:
-        """Take over what torch may have changed since the last rollout."""
+    @contextmanager
+    def rollout(self) -> Iterator[None]:
+        """Take over what torch may have changed since the last rollout; act within the context."""
         adopt(self.bound)
         if self._table is not None:
             self._table.forget()
+        with self._one_blas_thread():
+            yield
+
+    def _one_blas_thread(self) -> AbstractContextManager[object]:
+        """Keep BLAS's threads out: products this small lose by them, and would depend on them."""
+        return self._blas.limit(limits=1, user_api="blas")
 
     def act(self, observation: np.ndarray, draws: np.ndarray, out: Answer) -> None:
         """Draw actions for observations (E, D); see `ploutos.agent.fused.act.act`."""
@@ -106,7 +114,7 @@ class Trainer:
         epochs, code = [], DONE
         alone = not self._markets and (self._threads is None or n_parts(batch_size) == 1)
         epoch = self._epoch_alone if alone else self._epoch
-        with self._blas.limit(limits=1, user_api="blas"):
+        with self._one_blas_thread():
             for picks in orders:
                 number, code = epoch(rollout, (picks, batch_size), hyper, desk)
                 epochs.append(desk.figures[:number].copy())

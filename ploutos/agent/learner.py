@@ -9,8 +9,8 @@ from stable_baselines3.common.logger import Logger, configure
 from stable_baselines3.common.vec_env import VecMonitor
 
 from ploutos.agent.config import PPOConfig, RecurrentPPOConfig
-from ploutos.agent.market_rows import MarketSource
-from ploutos.agent.policy import policy_arguments
+from ploutos.agent.market_rows import MarketSource, layout_of
+from ploutos.agent.policy import policy_arguments, policy_class
 from ploutos.agent.recurrent import OneCallLstmPolicy
 from ploutos.agent.vec_env import TradingVecEnv
 from ploutos.env.batch import Batch
@@ -43,12 +43,17 @@ def build_learner(
     Raises
     ------
     PolicyError
-        If the batch observes by reference and the learner has no `market_layer`.
+        If the batch observes by reference and the learner has no encoder.
     """
     env = VecMonitor(TradingVecEnv(batch))
-    source = MarketSource(batch.market, batch.scaler, batch.setup.window_bars)
+    window_bars = batch.setup.window_bars
+    source = MarketSource(batch.market, batch.scaler, window_bars)
     arguments = {
-        "policy_kwargs": policy_arguments(learner, source if batch.setup.by_reference else None),
+        "policy_kwargs": policy_arguments(
+            learner,
+            source if batch.setup.by_reference else None,
+            layout_of(batch.market, window_bars),
+        ),
         "learning_rate": learner.learning_rate,
         "n_steps": sizes[0],
         "batch_size": sizes[1],
@@ -65,7 +70,7 @@ def build_learner(
     model = (
         RecurrentPPO(OneCallLstmPolicy, env, **arguments)
         if isinstance(learner, RecurrentPPOConfig)
-        else PPO("MlpPolicy", env, **arguments)
+        else PPO(policy_class(learner), env, **arguments)
     )
     # Without a logger of its own SB3 would leave a folder in the temporary directory.
     model.set_logger(

@@ -64,6 +64,11 @@ class MarketExtractor(BaseFeaturesExtractor):
         """The market that the rows are gathered from; attached to when it is first asked for."""
         return self._bound().rows
 
+    @property
+    def is_by_reference(self) -> bool:
+        """Whether observations begin with a row number that stands for the market."""
+        return self._market is not None
+
     def bind(self, source: MarketSource) -> None:
         """Gather from another market from now on, say the newest panel of the same symbols.
 

@@ -11,6 +11,47 @@ from ploutos.folds import FoldConfig
 Algo = Literal["PPO", "RecurrentPPO"]
 
 
+class RowEncoder(FrozenConfig):
+    """One layer over the whole observation; the MLPs of actor and critic (`net_arch`) go on."""
+
+    kind: Literal["row"] = Field(
+        default="row", description="Names this kind of encoder: one layer over the row."
+    )
+    width: int = Field(default=64, ge=1, description="Width of the layer, tanh.")
+
+
+class SymbolEncoder(FrozenConfig):
+    """One small MLP that is applied to every symbol; the policy is as large for 5000 as for 5.
+
+    The hidden layers of the actor (`net_arch`) are shared by the symbols, too.
+    """
+
+    kind: Literal["symbol"] = Field(
+        default="symbol", description="Names this kind of encoder: one MLP for all symbols."
+    )
+    width: int = Field(default=32, ge=1, description="Width of each layer, tanh.")
+    layers: int = Field(default=2, ge=1, description="Number of layers.")
+
+
+class WindowEncoder(FrozenConfig):
+    """A causal convolution over the rows of the window (`env.window_bars`)."""
+
+    kind: Literal["window"] = Field(
+        default="window", description="Names this kind of encoder: a convolution over the window."
+    )
+    channels: int = Field(
+        default=16, ge=1, description="Numbers that each row is projected to before rows combine."
+    )
+    width: int = Field(
+        default=64,
+        ge=1,
+        description="Width of the layer that joins the window with the account, tanh.",
+    )
+
+
+EncoderConfig = Annotated[RowEncoder | SymbolEncoder | WindowEncoder, Field(discriminator="kind")]
+
+
 class PPOConfig(FrozenConfig):
     """Hyper-parameters of PPO (Schulman et al. 2017) in Stable-Baselines3's words.
 
@@ -34,12 +75,23 @@ class PPOConfig(FrozenConfig):
         default=(64, 64), description="Widths of the hidden layers of actor and critic."
     )
 
-    market_layer: int | None = Field(
+    encoder: EncoderConfig | None = Field(
         default=None,
-        ge=1,
-        description="Width of a first layer that actor and critic share, tanh; without it each has "
-        "its own. Needed to observe by reference.",
+        description="First layers, which actor and critic share; without them each has its own "
+        "over the whole observation. Needed to observe by reference.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_market_layer(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "market_layer" in given:
+            width = given["market_layer"]
+            instead = None if width is None else {"kind": "row", "width": width}
+            raise ValueError(
+                f"expected encoder in place of market_layer, received market_layer={width!r}. "
+                f"Write encoder={instead!r} for the same network."
+            )
+        return given
 
 
 class RecurrentPPOConfig(PPOConfig):
@@ -50,6 +102,15 @@ class RecurrentPPOConfig(PPOConfig):
     )
     n_epochs: int = Field(default=5, ge=1, description="Passes over each rollout.")
     lstm_hidden_size: int = Field(default=64, ge=1, description="Width of the LSTM state.")
+
+    @model_validator(mode="after")
+    def _check_encoder(self) -> Self:
+        if self.encoder is not None and self.encoder.kind == "symbol":
+            raise ValueError(
+                "expected a row or window encoder for RecurrentPPO, received a symbol encoder: an "
+                "LSTM remembers one vector, not one for each symbol. Use PPO, or another encoder."
+            )
+        return self
 
 
 class TrainConfig(FrozenConfig):
@@ -97,11 +158,11 @@ class TrainConfig(FrozenConfig):
         return values
 
     @model_validator(mode="after")
-    def _check_market_layers(self) -> Self:
+    def _check_encoders(self) -> Self:
         for algo in self.algos if self.env.by_reference else ():
-            if self.learner(algo).market_layer is None:
+            if self.learner(algo).encoder is None:
                 raise ValueError(
-                    f"expected market_layer in the hyper-parameters of {algo}, received none: "
+                    f"expected an encoder in the hyper-parameters of {algo}, received none: "
                     "observations by reference are read by it. Set it, or env.by_reference to "
                     "false."
                 )

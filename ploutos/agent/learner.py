@@ -7,8 +7,8 @@ from sb3_contrib import RecurrentPPO
 from stable_baselines3.common.logger import Logger, configure
 
 from ploutos.agent.config import PPOConfig, RecurrentPPOConfig
-from ploutos.agent.market_rows import MarketSource
-from ploutos.agent.policy import policy_arguments
+from ploutos.agent.market_rows import MarketSource, layout_of
+from ploutos.agent.policy import policy_arguments, policy_class
 from ploutos.agent.ppo import PPO
 from ploutos.agent.recurrent import OneCallLstmPolicy
 from ploutos.agent.vec_env import TradingVecEnv
@@ -42,12 +42,17 @@ def build_learner(
     Raises
     ------
     PolicyError
-        If the batch observes by reference and the learner has no `market_layer`.
+        If the batch observes by reference and the learner has no encoder.
     """
     env = TradingVecEnv(batch)
-    source = MarketSource(batch.market, batch.scaler, batch.setup.window_bars)
+    window_bars = batch.setup.window_bars
+    source = MarketSource(batch.market, batch.scaler, window_bars)
     arguments = {
-        "policy_kwargs": policy_arguments(learner, source if batch.setup.by_reference else None),
+        "policy_kwargs": policy_arguments(
+            learner,
+            source if batch.setup.by_reference else None,
+            layout_of(batch.market, window_bars),
+        ),
         "learning_rate": learner.learning_rate,
         "n_steps": sizes[0],
         "batch_size": sizes[1],
@@ -64,7 +69,7 @@ def build_learner(
     model = (
         RecurrentPPO(OneCallLstmPolicy, env, **arguments)
         if isinstance(learner, RecurrentPPOConfig)
-        else PPO("MlpPolicy", env, **arguments)
+        else PPO(policy_class(learner), env, **arguments)
     )
     # Without a logger of its own SB3 would leave a folder in the temporary directory.
     model.set_logger(

@@ -20,9 +20,10 @@ from stable_baselines3.common.distributions import (
 )
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-from ploutos.agent.config import Algo, PPOConfig, RecurrentPPOConfig
-from ploutos.agent.extractor import MarketExtractor
-from ploutos.agent.market_rows import MarketSource
+from ploutos.agent.config import Algo, PPOConfig, RecurrentPPOConfig, SymbolEncoder
+from ploutos.agent.encoders.symbol_policy import SymbolOrders, SymbolPolicy
+from ploutos.agent.extractor import extractor_arguments
+from ploutos.agent.market_rows import Layout, MarketSource, layout_of_length
 from ploutos.agent.recurrent import OneCallLstmPolicy
 from ploutos.agent.tensors import load_tensors, save_tensors
 from ploutos.config import FrozenConfig
@@ -52,6 +53,10 @@ class PolicyManifest(FrozenConfig):
     symbols: tuple[str, ...] = Field(description="Symbols, in the order of the actions.")
     catalog_digest: str = Field(description="Digest of the feature catalog it was trained on.")
     observation_length: int = Field(description="D, the length of its observation by value.")
+    n_features: int | None = Field(
+        default=None,
+        description="F, features per symbol; a policy with a symbol or window encoder needs it.",
+    )
     env: EnvConfig = Field(
         default=EnvConfig(),
         description="The episode it was trained in; acting needs its window and its actions.",
@@ -121,6 +126,8 @@ class Policy:
         with torch.no_grad():
             observation = torch.from_numpy(self._observation)[None]  # (D,) -> (1, D)
             distribution, state = self._distribution(observation, state)
+        if isinstance(distribution, SymbolOrders):
+            return distribution.distribution.probs[0].double().numpy(), state  # (N, 3)
         if isinstance(distribution, MultiCategoricalDistribution):
             heads = distribution.distribution
             return np.stack([head.probs[0].double().numpy() for head in heads]), state  # (N, 3)
@@ -181,7 +188,11 @@ def _action_of(preferences: np.ndarray) -> np.ndarray:
 
 
 def build_network(
-    learner: PPOConfig, length: int, n_symbols: int, env: EnvConfig | None = None
+    learner: PPOConfig,
+    length: int,
+    n_symbols: int,
+    env: EnvConfig | None = None,
+    n_features: int | None = None,
 ) -> ActorCriticPolicy:
     """Build an untrained network that observes by value.
 
@@ -194,36 +205,61 @@ def build_network(
     n_symbols : int
         N.
     env : EnvConfig, optional
-        What its actions are; default: orders.
-    """
-    spaces = (
-        gym.spaces.Box(-np.inf, np.inf, (length,), np.float32),
-        action_space(env or EnvConfig(), n_symbols),
-    )
-    arguments = policy_arguments(learner)
-    if isinstance(learner, RecurrentPPOConfig):
-        return OneCallLstmPolicy(*spaces, lambda _: 0.0, **arguments)
-    return ActorCriticPolicy(*spaces, lambda _: 0.0, **arguments)
-
-
-def policy_arguments(learner: PPOConfig, source: MarketSource | None = None) -> dict[str, Any]:
-    """Return SB3's `policy_kwargs` for a learner config.
-
-    `source` is what row numbers stand for, where observations come by reference.
+        Its window, and what its actions are; default: one row, orders.
+    n_features : int, optional
+        F, features per symbol; symbol and window encoders need it.
 
     Raises
     ------
     PolicyError
-        If they do, and the learner has no `market_layer`.
+        If the encoder needs `n_features` and has none, or it does not belong to the length.
+    """
+    env = env or EnvConfig()
+    spaces = (
+        gym.spaces.Box(-np.inf, np.inf, (length,), np.float32),
+        action_space(env, n_symbols),
+    )
+    layout = None
+    if n_features is not None:
+        layout = layout_of_length(length, n_symbols, n_features, env.window_bars)
+    arguments = policy_arguments(learner, layout=layout)
+    return policy_class(learner)(*spaces, lambda _: 0.0, **arguments)
+
+
+def policy_class(learner: PPOConfig) -> type[ActorCriticPolicy]:
+    """Return the kind of network that a learner config describes."""
+    if isinstance(learner, RecurrentPPOConfig):
+        return OneCallLstmPolicy
+    return SymbolPolicy if isinstance(learner.encoder, SymbolEncoder) else ActorCriticPolicy
+
+
+def policy_arguments(
+    learner: PPOConfig, source: MarketSource | None = None, layout: Layout | None = None
+) -> dict[str, Any]:
+    """Return SB3's `policy_kwargs` of a `policy_class` for a learner config.
+
+    Parameters
+    ----------
+    learner : PPOConfig
+        Its layers.
+    source : MarketSource, optional
+        What row numbers stand for, where observations come by reference.
+    layout : Layout, optional
+        Of the observations by value; symbol and window encoders need it.
+
+    Raises
+    ------
+    PolicyError
+        If observations come by reference and the learner has no encoder, or the encoder needs a
+        layout and there is none.
     """
     arguments: dict[str, Any] = {"net_arch": list(learner.net_arch)}
-    if learner.market_layer is not None:
-        arguments["features_extractor_class"] = MarketExtractor
-        arguments["features_extractor_kwargs"] = {"width": learner.market_layer, "source": source}
+    if learner.encoder is not None:
+        arguments |= extractor_arguments(learner.encoder, source, layout)
     elif source is not None:
         raise PolicyError(
-            "expected a learner with a market_layer to observe by reference, received none. Set "
-            "it, or observe by value."
+            "expected a learner with an encoder to observe by reference, received none. Set it, "
+            "or observe by value."
         )
     if isinstance(learner, RecurrentPPOConfig):
         arguments["lstm_hidden_size"] = learner.lstm_hidden_size
@@ -261,8 +297,7 @@ def load_policy(folder: Path) -> Policy:
     except ValueError as error:
         raise PolicyError(f"expected a policy manifest in {folder}: {error}") from error
     tensors = load_tensors(folder / "policy.safetensors", digest)
-    n_symbols = len(manifest.symbols)
-    network = build_network(manifest.learner, manifest.observation_length, n_symbols, manifest.env)
+    network = _network_of(manifest)
     parameters = {
         name.removeprefix("network."): value
         for name, value in tensors.items()
@@ -275,6 +310,49 @@ def load_policy(folder: Path) -> Policy:
     network.set_training_mode(False)
     scaler = scaler_from_arrays({name: value.numpy() for name, value in tensors.items()})
     return Policy(network, scaler, manifest)
+
+
+def for_universe(policy: Policy, symbols: tuple[str, ...]) -> Policy:
+    """Return a policy with the same parameters for other symbols of the same feature catalog.
+
+    Its manifest names the new symbols: `check_fits` lets it trade a panel of exactly these. It is
+    for looking at, or for training on, a universe that the policy has not seen; nothing says that
+    what it learned holds there.
+
+    Raises
+    ------
+    PolicyError
+        If the policy's parameters belong to its symbols: only those of a symbol encoder do not.
+    """
+    manifest = policy.manifest
+    if not isinstance(manifest.learner.encoder, SymbolEncoder) or manifest.n_features is None:
+        raise PolicyError(
+            f"expected a policy with a symbol encoder to move to {len(symbols)} symbols, received "
+            f"{manifest.learner.encoder!r}: its parameters belong to {manifest.symbols}."
+        )
+    layout = layout_of_length(
+        manifest.observation_length,
+        len(manifest.symbols),
+        manifest.n_features,
+        manifest.env.window_bars,
+    )
+    length = layout._replace(n_symbols=len(symbols)).length
+    manifest = manifest.model_copy(update={"symbols": symbols, "observation_length": length})
+    network = _network_of(manifest)
+    network.load_state_dict(policy.network.state_dict())
+    network.set_training_mode(False)
+    return Policy(network, policy.scaler, manifest)
+
+
+def _network_of(manifest: PolicyManifest) -> ActorCriticPolicy:
+    """Build the network that a manifest describes, with untrained parameters."""
+    return build_network(
+        manifest.learner,
+        manifest.observation_length,
+        len(manifest.symbols),
+        manifest.env,
+        manifest.n_features,
+    )
 
 
 def check_fits(manifest: PolicyManifest, meta: PanelMeta) -> None:

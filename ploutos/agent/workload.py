@@ -10,10 +10,24 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from ploutos.agent.config import Algo, PPOConfig, RecurrentPPOConfig, TrainConfig
+from ploutos.agent.config import (
+    Algo,
+    EncoderConfig,
+    PPOConfig,
+    RecurrentPPOConfig,
+    RowEncoder,
+    SymbolEncoder,
+    TrainConfig,
+    WindowEncoder,
+)
 from ploutos.agent.market_rows import PART_BYTES
 from ploutos.config import FrozenConfig
-from ploutos.env.observe import account_length, market_length
+from ploutos.env.observe import (
+    ACCOUNT_FIXED,
+    ACCOUNT_PER_SYMBOL,
+    account_length,
+    market_length,
+)
 from ploutos.folds import Fold
 from ploutos.panel import Panel
 
@@ -38,6 +52,7 @@ class BlockShape(FrozenConfig):
     n_rows: int = Field(ge=1, description="Bars of the longest training range.")
     n_symbols: int = Field(ge=1, description="Symbols N.")
     row_values: int = Field(ge=1, description="Values K that one row of the market has.")
+    macro_values: int = Field(default=0, ge=0, description="Those of them that are macro's, 2M.")
     window_bars: int = Field(default=1, ge=1, description="Rows W that an observation holds.")
 
     @property
@@ -89,6 +104,7 @@ def block_shape(
         n_rows=max(len(fold.train) for fold in folds),
         n_symbols=panel.n_symbols,
         row_values=market_length(panel),
+        macro_values=2 * panel.n_macro,
         window_bars=window_bars,
     )
 
@@ -114,30 +130,55 @@ def parameter_count(block: BlockShape, job: Job) -> int:
     critic with one.
     """
     learner = job.learner
-    inputs = block.window_values + account_length(block.n_symbols)
-    total = 0
-    if learner.market_layer is not None:
-        total, inputs = (inputs + 1) * learner.market_layer, learner.market_layer
+    total, inputs = _encoder(block, learner.encoder)
     if isinstance(learner, RecurrentPPOConfig):
         width = learner.lstm_hidden_size
         # Four gates, each over the input and over the state, with two biases; actor and critic.
         total += 2 * 4 * width * (inputs + width + 2)
         inputs = width
-    for outputs in (3 * block.n_symbols, 1):
+    orders = 3 if isinstance(learner.encoder, SymbolEncoder) else 3 * block.n_symbols
+    for outputs in (orders, 1):
         layers = pairwise((inputs, *learner.net_arch, outputs))
         total += sum((wide + 1) * out for wide, out in layers)
     return total
 
 
-def multiply_adds(block: BlockShape, job: Job, sizes: AlgoSizes) -> int:
-    """Return the multiplications of one forward pass of a minibatch.
+def _encoder(block: BlockShape, encoder: EncoderConfig | None) -> tuple[int, int]:
+    """Return the parameters of a policy's first layers, and how many values they give."""
+    account = account_length(block.n_symbols)
+    if encoder is None:
+        return 0, block.window_values + account
+    if isinstance(encoder, RowEncoder):
+        return (block.window_values + account + 1) * encoder.width, encoder.width
+    if isinstance(encoder, WindowEncoder):
+        channels, levels = encoder.channels, (block.window_bars - 1).bit_length()
+        convolution = (block.row_values + 1) * channels + levels * (2 * channels + 1) * channels
+        return convolution + (channels + account + 1) * encoder.width, encoder.width
+    width, of_macro = encoder.width, block.window_bars * block.macro_values
+    of_symbol = (block.window_values - of_macro) // block.n_symbols + ACCOUNT_PER_SYMBOL
+    inner = (encoder.layers - 1) * (width + 1) * width
+    return of_symbol * width + (of_macro + ACCOUNT_FIXED + 1) * width + inner, 2 * width
 
-    By reference, the market's part of the first layer is multiplied once per distinct row.
+
+def multiply_adds(block: BlockShape, job: Job, sizes: AlgoSizes) -> int:
+    """Return the multiplications of one forward pass of a minibatch, at most.
+
+    By reference, the market's part of the first layer is multiplied once per distinct row. A
+    symbol encoder's layers are taken as multiplied once per symbol, the critic's too.
     """
-    shared = 0
-    if job.by_reference and job.learner.market_layer is not None:
-        shared = block.window_values * job.learner.market_layer
-    own = parameter_count(block, job) - shared
+    encoder, total, repeats = job.learner.encoder, parameter_count(block, job), 1
+    shared = of_shared = 0
+    if encoder is not None and job.by_reference:
+        width = encoder.channels if isinstance(encoder, WindowEncoder) else encoder.width
+        shared = of_shared = block.row_values * width
+        if not isinstance(encoder, WindowEncoder):
+            shared = of_shared = block.window_values * width
+    if isinstance(encoder, SymbolEncoder):
+        repeats = block.n_symbols
+        of_macro = block.window_bars * block.macro_values
+        per_symbol = (block.window_values - of_macro) // block.n_symbols
+        of_shared = (per_symbol + of_macro) * encoder.width if job.by_reference else 0
+    own = (total - of_shared) * repeats
     return own * sizes.batch_size + shared * min(sizes.batch_size, block.n_rows)
 
 

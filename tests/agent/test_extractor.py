@@ -11,7 +11,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import VecNormalize
 
 from ploutos.agent import market_rows
-from ploutos.agent.config import PPOConfig, RecurrentPPOConfig, TrainConfig
+from ploutos.agent.config import PPOConfig, RecurrentPPOConfig, RowEncoder, TrainConfig
 from ploutos.agent.extractor import MarketExtractor
 from ploutos.agent.learner import build_learner
 from ploutos.agent.market_rows import MarketSource
@@ -19,47 +19,26 @@ from ploutos.agent.recurrent import OneCallLstmPolicy
 from ploutos.agent.vec_env import TradingVecEnv
 from ploutos.block import SharedDataManager
 from ploutos.env.config import EnvConfig
-from ploutos.env.market import market_of
 from ploutos.errors import PolicyError
 from ploutos.panel import save_panel
-from tests.agent.batches import WEIGHTS, batch_of, panel_with_gaps, random_actions, scaler_of
+from tests.agent.batches import WEIGHTS, batch_of, panel_with_gaps, scaler_of
+from tests.agent.observations import (
+    PANEL,
+    assert_close,
+    gradients,
+    pair_of_batches,
+    pair_of_observations,
+    source_of,
+)
 
-PANEL = panel_with_gaps()
 WIDTH = 5
 WINDOWS = pytest.mark.parametrize("window", [1, 3])
 LEARNERS = [
-    PPOConfig(n_epochs=2, net_arch=(8,), market_layer=WIDTH),
-    RecurrentPPOConfig(n_epochs=2, net_arch=(8,), lstm_hidden_size=6, market_layer=WIDTH),
+    PPOConfig(n_epochs=2, net_arch=(8,), encoder=RowEncoder(width=WIDTH)),
+    RecurrentPPOConfig(
+        n_epochs=2, net_arch=(8,), lstm_hidden_size=6, encoder=RowEncoder(width=WIDTH)
+    ),
 ]
-
-
-def source_of(window, panel=PANEL):
-    return MarketSource(market_of(panel), scaler_of(panel), window)
-
-
-def pair_of_batches(window, n_envs=4, **config):
-    """Return two batches that differ in nothing but how they observe."""
-    batches = [
-        batch_of(n_envs, PANEL, window_bars=window, by_reference=by_reference, **config)
-        for by_reference in (False, True)
-    ]
-    for batch in batches:
-        batch.seed(0)
-        batch.reset()
-    return batches
-
-
-def pair_of_observations(window, steps=12, **config):
-    """Return the observations of the same steps by value (B, D) and by reference (B, 1 + A)."""
-    by_value, by_reference = pair_of_batches(window, **config)
-    rng, values, references = np.random.default_rng(0), [], []
-    for _ in range(steps):
-        actions = random_actions(rng, by_value)
-        values.append(by_value.step(actions).observation.copy())
-        references.append(by_reference.step(actions).observation.copy())
-    observations = np.concatenate(values), np.concatenate(references)
-    assert np.unique(observations[1][:, 0]).size < len(observations[1])  # rows repeat
-    return [torch.from_numpy(array) for array in observations]
 
 
 def pair_of_extractors(window, activation=torch.nn.Tanh):
@@ -69,17 +48,6 @@ def pair_of_extractors(window, activation=torch.nn.Tanh):
         torch.manual_seed(3)
         extractors.append(MarketExtractor(space, WIDTH, source, activation))
     return extractors
-
-
-def gradients(module):
-    return {name: parameter.grad for name, parameter in module.named_parameters()}
-
-
-def assert_close(received, expected, tolerance=1e-6):
-    assert received.keys() == expected.keys()
-    for name, value in expected.items():
-        scale = max(1.0, float(value.abs().max()))
-        torch.testing.assert_close(received[name], value, rtol=0, atol=tolerance * scale, msg=name)
 
 
 @WINDOWS
@@ -283,9 +251,12 @@ def test_layer_can_be_bound_to_another_market():
     assert not torch.equal(layer(references), before)
     layer.bind(source_of(3))
     assert torch.equal(layer(references), before)
-    with pytest.raises(PolicyError, match=r"= \(3, 12, 2\), received \(3, 14, 2\)"):
+    with pytest.raises(PolicyError, match=r"n_features=3, .* received .*n_features=4"):
         layer.bind(source_of(3, panel_with_gaps(features=4)))
     assert torch.equal(layer(references), before)
+    # Rows of the same length, one feature of each of the 2 symbols more and 1 series less.
+    with pytest.raises(PolicyError, match=r"n_macro=2, .* received .*n_macro=1"):
+        layer.bind(source_of(3, panel_with_gaps(features=4, macro=1)))
 
 
 def test_normalised_row_numbers_are_refused():
@@ -311,9 +282,17 @@ def test_space_and_source_that_do_not_belong_together_are_refused():
         MarketExtractor(by_value, WIDTH, source_of(1))
 
 
-def test_learner_without_a_market_layer_cannot_observe_by_reference():
+def test_learner_without_an_encoder_cannot_observe_by_reference():
     batch = batch_of(2, PANEL, by_reference=True)
-    with pytest.raises(PolicyError, match="market_layer to observe by reference"):
+    with pytest.raises(PolicyError, match="an encoder to observe by reference"):
         build_learner(batch, PPOConfig(), (16, 32), 0)
-    with pytest.raises(ValueError, match="market_layer in the hyper-parameters of RecurrentPPO"):
+    with pytest.raises(ValueError, match="encoder in the hyper-parameters of RecurrentPPO"):
         TrainConfig(env=EnvConfig(by_reference=True), ppo=LEARNERS[0])
+
+
+def test_old_name_of_the_row_encoder_is_refused_with_the_new_one():
+    with pytest.raises(ValueError, match=r"Write encoder=\{'kind': 'row', 'width': 9\}"):
+        PPOConfig.model_validate({"market_layer": 9})
+    assert PPOConfig.model_validate({"encoder": {"kind": "row", "width": 9}}).encoder == RowEncoder(
+        width=9
+    )

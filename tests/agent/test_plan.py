@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from ploutos.agent.config import PPOConfig, RecurrentPPOConfig
+from ploutos.agent.config import PPOConfig, RecurrentPPOConfig, RowEncoder
 from ploutos.agent.hardware import Gpu, Hardware, detect_hardware
 from ploutos.agent.plan import (
     BESIDE_MEMBERS_BYTES,
@@ -43,7 +43,7 @@ PPO = Job(algo="PPO", learner=PPOConfig(), n_members=12)
 RECURRENT = Job(algo="RecurrentPPO", learner=RecurrentPPOConfig(), n_members=12)
 WIDE = Job(
     algo="PPO",
-    learner=PPOConfig(market_layer=64, total_timesteps=2_000_000),
+    learner=PPOConfig(encoder=RowEncoder(width=64), total_timesteps=2_000_000),
     by_reference=True,
     n_members=12,
 )
@@ -239,7 +239,7 @@ blocks = st.builds(
 )
 layers = {
     "net_arch": st.lists(st.sampled_from([8, 64, 2048]), max_size=3).map(tuple),
-    "market_layer": st.integers(1, 512),
+    "encoder": st.builds(RowEncoder, width=st.integers(1, 512)),
     "total_timesteps": st.integers(1, 10**8),
 }
 jobs = st.one_of(

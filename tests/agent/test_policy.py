@@ -1,16 +1,25 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from ploutos.agent.config import PPOConfig, RecurrentPPOConfig
+from ploutos.agent.config import (
+    PPOConfig,
+    RecurrentPPOConfig,
+    RowEncoder,
+    SymbolEncoder,
+    WindowEncoder,
+)
 from ploutos.agent.learner import build_learner
 from ploutos.agent.policy import (
     Committee,
     Policy,
     PolicyManifest,
     build_network,
+    check_fits,
+    for_universe,
     load_policy,
     save_policy,
 )
@@ -24,6 +33,15 @@ from ploutos.portfolio.config import MarginConfig, PortfolioConfig, WeightAction
 from tests.agent.batches import WEIGHTS, batch_of, panel_with_gaps, scaler_of
 
 LEARNERS = [PPOConfig(net_arch=(8,)), RecurrentPPOConfig(net_arch=(8,), lstm_hidden_size=6)]
+WINDOW = WindowEncoder(channels=4, width=5)
+KINDS = {
+    "PPO": LEARNERS[0],
+    "RecurrentPPO": LEARNERS[1],
+    "row": PPOConfig(net_arch=(8,), encoder=RowEncoder(width=5)),
+    "symbol": PPOConfig(net_arch=(8,), encoder=SymbolEncoder(width=5)),
+    "window": PPOConfig(net_arch=(8,), encoder=WINDOW),
+    "window, LSTM": RecurrentPPOConfig(net_arch=(8,), lstm_hidden_size=6, encoder=WINDOW),
+}
 PANEL = panel_with_gaps()
 MARKET = market_of(PANEL)
 ORDERS = EnvConfig()
@@ -39,9 +57,10 @@ def policy_of(learner, env=ORDERS, seed=0, panel=PANEL):
         seed=seed,
         run_id="0123",
         learner=learner,
-        symbols=("AAA", "BBB"),
+        symbols=panel.meta.symbols,
         catalog_digest="c" * 64,
         observation_length=length,
+        n_features=panel.n_features,
         env=env,
         timesteps=10,
         steps_per_s=1.5,
@@ -50,7 +69,7 @@ def policy_of(learner, env=ORDERS, seed=0, panel=PANEL):
         train_stop=50,
         code_digest="d" * 64,
     )
-    network = build_network(learner, length, 2, env)
+    network = build_network(learner, length, panel.n_symbols, env, panel.n_features)
     network.set_training_mode(False)
     with torch.no_grad():
         network.action_net.weight *= 100  # so that the actions vary with the observation
@@ -67,7 +86,7 @@ def actions_of(actor, market=MARKET, rows=range(5, 25)):
 
 
 @pytest.mark.parametrize("env", EPISODES, ids=["orders", "window", "weights"])
-@pytest.mark.parametrize("learner", LEARNERS, ids=["PPO", "RecurrentPPO"])
+@pytest.mark.parametrize("learner", KINDS.values(), ids=KINDS)
 def test_policy_read_back_from_its_folder_has_the_same_preferences(tmp_path, learner, env):
     policy = policy_of(learner, env)
     save_policy(tmp_path / "p", policy.network.state_dict(), policy.scaler, policy.manifest)
@@ -84,7 +103,7 @@ def test_policy_read_back_from_its_folder_has_the_same_preferences(tmp_path, lea
 
 
 @pytest.mark.parametrize("env", EPISODES, ids=["orders", "window", "weights"])
-@pytest.mark.parametrize("learner", LEARNERS, ids=["PPO", "RecurrentPPO"])
+@pytest.mark.parametrize("learner", KINDS.values(), ids=KINDS)
 def test_policy_acts_as_the_model_of_stable_baselines_predicts(learner, env):
     batch = batch_of(1, PANEL, portfolio=env.portfolio, window_bars=env.window_bars)
     model = build_learner(batch, learner, (16, 16), 3)
@@ -176,3 +195,42 @@ def test_damaged_policy_folder_is_refused(tmp_path, damage):
         (folder / "manifest.json").unlink()
     with pytest.raises(PolicyError):
         load_policy(folder)
+
+
+@pytest.mark.parametrize("env", EPISODES, ids=["orders", "window", "weights"])
+def test_policy_over_symbols_moves_to_another_universe(env, tmp_path):
+    policy = policy_of(KINDS["symbol"], env)
+    # The first two of four symbols are those the policy was made for, the others their twins.
+    twins = panel_with_gaps(symbols=4)
+    for name in ("features", "valid"):
+        values = getattr(PANEL, name)
+        twins = replace(twins, **{name: np.concatenate([values, values], axis=1)})
+    twins = replace(twins, macro=PANEL.macro, macro_valid=PANEL.macro_valid)
+    moved = for_universe(policy, twins.meta.symbols)
+    parameters = policy.network.state_dict()
+    assert all(torch.equal(parameters[n], v) for n, v in moved.network.state_dict().items())
+    accounts, other = open_accounts(1, 2, 10**9), open_accounts(1, 4, 10**9)
+    for row in range(5, 15):
+        expected, _ = policy.preferences(MARKET, accounts, 0, row, None)
+        received, _ = moved.preferences(market_of(twins), other, 0, row, None)
+        np.testing.assert_allclose(received[:2], expected, atol=1e-6)
+        np.testing.assert_allclose(received[2:], expected, atol=1e-6)
+    save_policy(tmp_path / "p", moved.network.state_dict(), moved.scaler, moved.manifest)
+    assert load_policy(tmp_path / "p").manifest.symbols == ("S0", "S1", "S2", "S3")
+    check_fits(moved.manifest, twins.meta)
+    for manifest, meta in ((moved.manifest, PANEL.meta), (policy.manifest, twins.meta)):
+        with pytest.raises(PolicyError, match="Train again on this panel"):
+            check_fits(manifest, meta)
+
+
+def test_policy_whose_parameters_belong_to_its_symbols_stays_with_them():
+    with pytest.raises(PolicyError, match="received RowEncoder"):
+        for_universe(policy_of(KINDS["row"]), ("S0", "S1", "S2"))
+
+
+def test_policy_without_the_number_of_features_is_refused_where_it_is_needed(tmp_path):
+    policy = policy_of(KINDS["symbol"])
+    manifest = policy.manifest.model_copy(update={"n_features": None})
+    save_policy(tmp_path / "p", policy.network.state_dict(), policy.scaler, manifest)
+    with pytest.raises(PolicyError, match="the layout of the observations for a symbol encoder"):
+        load_policy(tmp_path / "p")

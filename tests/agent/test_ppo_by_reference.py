@@ -6,7 +6,7 @@ import stable_baselines3
 import torch
 from stable_baselines3.common.logger import Logger
 
-from ploutos.agent.extractor import MarketExtractor
+from ploutos.agent.encoders.row import MarketExtractor
 from ploutos.agent.fused.market import group_by_row
 from ploutos.agent.market_rows import MarketSource
 from ploutos.agent.ppo import PPO

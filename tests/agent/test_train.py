@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from ploutos.agent import PPOConfig, RecurrentPPOConfig, TrainConfig, load_policy
+from ploutos.agent.config import RowEncoder
 from ploutos.agent.member import MemberSpec
 from ploutos.agent.train import load_run, start_run, train_run
 from ploutos.env.account import open_accounts
@@ -88,7 +89,7 @@ def test_second_call_reuses_every_member(home):
 
 
 def test_run_by_reference_leaves_policies_that_act_by_value(home):
-    layer = {"market_layer": 5}
+    layer = {"encoder": RowEncoder(width=5)}
     config = CONFIG.model_copy(
         update={
             "folds": CONFIG.folds.model_copy(update={"n_folds": 1}),

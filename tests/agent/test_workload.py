@@ -10,7 +10,14 @@ from pydantic import ValidationError
 from sb3_contrib.common.recurrent.buffers import RecurrentRolloutBuffer
 from stable_baselines3.common.buffers import RolloutBuffer
 
-from ploutos.agent.config import PPOConfig, RecurrentPPOConfig, TrainConfig
+from ploutos.agent.config import (
+    PPOConfig,
+    RecurrentPPOConfig,
+    RowEncoder,
+    SymbolEncoder,
+    TrainConfig,
+    WindowEncoder,
+)
 from ploutos.agent.policy import build_network
 from ploutos.agent.train import load_run, start_run, train_run
 from ploutos.agent.workload import (
@@ -31,7 +38,9 @@ from ploutos.portfolio.config import PortfolioConfig, WeightActions
 from tests.memory import private_bytes
 from tests.panels import random_panel
 
-BLOCK = BlockShape(n_bytes=2**20, n_rows=1500, n_symbols=3, row_values=25, window_bars=4)
+BLOCK = BlockShape(
+    n_bytes=2**20, n_rows=1500, n_symbols=3, row_values=25, macro_values=4, window_bars=4
+)
 LENGTH = 4 * 25 + account_length(3)
 SIZES = AlgoSizes(n_envs=6, n_steps=10, batch_size=20)
 
@@ -44,15 +53,17 @@ def job(learner, **more):
 LEARNERS = [
     PPOConfig(),
     PPOConfig(net_arch=()),
-    PPOConfig(net_arch=(32, 16, 8), market_layer=5),
+    PPOConfig(net_arch=(32, 16, 8), encoder=RowEncoder(width=5)),
+    PPOConfig(net_arch=(9,), encoder=SymbolEncoder(width=6, layers=3)),
+    PPOConfig(net_arch=(9,), encoder=WindowEncoder(channels=3, width=8)),
     RecurrentPPOConfig(lstm_hidden_size=7, net_arch=(6,)),
-    RecurrentPPOConfig(lstm_hidden_size=7, net_arch=(), market_layer=5),
+    RecurrentPPOConfig(lstm_hidden_size=7, net_arch=(), encoder=RowEncoder(width=5)),
 ]
 
 
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_parameters_are_those_of_the_network(learner):
-    network = build_network(learner, LENGTH, 3)
+    network = build_network(learner, LENGTH, 3, EnvConfig(window_bars=4), 6)
     assert parameter_count(BLOCK, job(learner)) == sum(p.numel() for p in network.parameters())
 
 
@@ -79,7 +90,7 @@ def test_rollout_has_the_bytes_of_the_buffers_arrays(by_reference):
 
 def test_shared_rows_are_multiplied_once():
     # 4 x 25 market values and 16 of the account to 8; 8 to 9 actions and 1 value.
-    learner = PPOConfig(market_layer=8, net_arch=())
+    learner = PPOConfig(encoder=RowEncoder(width=8), net_arch=())
     own = 16 * 8 + 8 + (9 * 8 + 9) + (8 + 1)
     sizes = AlgoSizes(n_envs=100, n_steps=40, batch_size=2000)
     assert multiply_adds(BLOCK, job(learner), sizes) == 2000 * (4 * 25 * 8 + own)
@@ -95,7 +106,12 @@ def test_shape_of_a_block_is_that_of_its_panel():
     shape = block_shape(panel, 4096, folds, window_bars=5)
     # 2 x (3 features + 1 flag) + 2 x (value + flag).
     assert shape == BlockShape(
-        n_bytes=4096, n_rows=folds[-1].train.stop - 10, n_symbols=2, row_values=12, window_bars=5
+        n_bytes=4096,
+        n_rows=folds[-1].train.stop - 10,
+        n_symbols=2,
+        row_values=12,
+        macro_values=4,
+        window_bars=5,
     )
     assert shape.window_values + account_length(2) == observation_length(panel, 5)
 

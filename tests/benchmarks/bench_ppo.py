@@ -13,7 +13,7 @@ import stable_baselines3
 import torch
 from threadpoolctl import threadpool_limits
 
-from ploutos.agent.config import PPOConfig
+from ploutos.agent.config import PPOConfig, RowEncoder
 from ploutos.agent.hardware import detect_hardware
 from ploutos.agent.learner import build_learner
 from ploutos.agent.plan import plan
@@ -40,7 +40,7 @@ PAIRS = 5
 TOLERANCE = 1e-4
 # Of the V9 shape: a first layer that actor and critic share, then one of their own; as deep as
 # SB3's 64x64.
-PLANNED = PPOConfig(market_layer=64, net_arch=(64,))
+PLANNED = PPOConfig(encoder=RowEncoder(width=64), net_arch=(64,))
 
 Figures = Iterator[Mapping[str, Any]]
 
@@ -92,7 +92,7 @@ def _limit() -> Mapping[str, Any]:
         "unit": "of peer",
         "ours": round(np.median(pairs.ours) / 1e9, 1),
         "peer": round(np.median(pairs.peer) / 1e9, 1),
-        "detail": "10^9 floating-point operations per second of the whole update at batch 4096, one "
+        "detail": "10^9 floating-point operations per second of the update at batch 4096, one "
         f"thread; peer: numpy's product (128, 90) @ (90, 128); median of {PAIRS} pairs",
     }
 
@@ -122,6 +122,7 @@ def _v9(v9: Scene) -> Mapping[str, Any]:
         n_rows=len(v9.rows),
         n_symbols=v9.panel.n_symbols,
         row_values=market_length(v9.panel),
+        macro_values=2 * v9.panel.n_macro,
     )
     job = Job(algo="PPO", learner=PLANNED, by_reference=True, n_members=1)
     planned = plan(hardware, shape, job)
@@ -137,7 +138,7 @@ def _v9(v9: Scene) -> Mapping[str, Any]:
     what = (
         "seconds per environment step of learn(), V9 shape; ours as planned: "
         f"{planned.n_envs} environments x {planned.n_steps} steps by reference, batch "
-        f"{planned.batch_size}, {PLANNED.n_epochs} epochs, a shared layer of 64 and one of 64 each, "
+        f"{planned.batch_size}, {PLANNED.n_epochs} epochs, one layer shared, one each, "
         f"{planned.learner_threads} threads; peer: SB3 PPO's defaults (64x64 each, batch 64, 10 "
         f"epochs) but for rollouts of 128 steps, over SubprocVecEnv({PEER_ENVS})"
     )

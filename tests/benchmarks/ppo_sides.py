@@ -113,7 +113,7 @@ def our_learner(scene: Scene, n_envs: int, **sizes):
 
 
 def matrix_rate(batch: int, threads: int) -> float:
-    """Return the floating-point operations per second of a plain product (128, 90) @ (90, batch)."""
+    """Return the operations per second of a plain product (128, 90) @ (90, batch)."""
     torch.set_num_threads(threads)
     rng = np.random.default_rng(0)
     one = rng.standard_normal((128, OBSERVATION)).astype(np.float32)

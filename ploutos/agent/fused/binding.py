@@ -15,7 +15,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import FlattenExtractor
 from torch import nn
 
-from ploutos.agent.extractor import MarketExtractor
+from ploutos.agent.encoders.row import MarketExtractor
 from ploutos.agent.fused.network import IDENTITY, RELU, TANH, Net
 from ploutos.agent.fused.step import Moments
 

@@ -64,6 +64,10 @@ class TrainingError(PloutosError):
     """Training stopped: a member died, a guard fired, a checkpoint is unusable."""
 
 
+class DivergedError(TrainingError):
+    """A number is not finite or absurd: an observation, reward, loss, gradient or parameter."""
+
+
 class PolicyError(PloutosError):
     """A policy folder is missing, corrupt or does not fit the block it is asked to act on."""
 

@@ -75,6 +75,12 @@ class TrainConfig(FrozenConfig):
         description="How often during training the policy is scored on the fold's validation "
         "rows; the best-scored parameters are kept.",
     )
+    patience_checks: int | None = Field(
+        default=None,
+        ge=1,
+        description="A member stops early when its score on the validation rows has not improved "
+        "for this many checks; without it every member trains to the end.",
+    )
     warm_up_bars: int = Field(
         default=32,
         ge=0,

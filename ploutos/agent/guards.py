@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ploutos.agent.culprits import column_name, moved_most, row_name, rows_of
+from ploutos.agent.culprits import UNKNOWN_ROW, column_name, moved_most, row_name, rows_of
 from ploutos.agent.learner import Learner
 from ploutos.env.batch import Batch
 from ploutos.env.reward import RewardWeights
@@ -98,6 +98,9 @@ def check_rollout(model: Learner, scene: Scene, first_row: np.ndarray) -> None:
     if bad is not None:
         now = scene.batch.episodes.row
         rows = rows_of(starts, first_row, now if _stands_behind(model, scene) else None)
+        if scene.batch.setup.by_reference:
+            seen = np.asarray(buffer.observations[filled])[:, :, 0]
+            rows = np.where(np.isfinite(seen) & (rows == UNKNOWN_ROW), seen, rows)
         raise DivergedError(_sentence(bad, scene, np.concatenate([rows, now[None]])))
 
 

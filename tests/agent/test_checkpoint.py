@@ -174,7 +174,7 @@ def test_checkpoint_with_another_scaler_is_refused(tmp_path):
         load_checkpoint(tmp_path, MEMBER, other, other_batch)
 
 
-@pytest.mark.parametrize("one, other", [(0, 1), (1, 0)])
+@pytest.mark.parametrize(("one", "other"), [(0, 1), (1, 0)])
 def test_checkpoint_of_another_algorithm_is_refused(tmp_path, one, other):
     save(tmp_path, *trained(LEARNERS[one]))
     with pytest.raises(CheckpointError, match="another kind of learner"):
@@ -199,7 +199,9 @@ def test_environments_outside_their_rows_are_refused(tmp_path):
             load_checkpoint(tmp_path, MEMBER, model, batch)
 
 
-@pytest.mark.parametrize("name", ["policy.action_net.bias", "adam.0.exp_avg", "batch.accounts.cash"])
+@pytest.mark.parametrize(
+    "name", ["policy.action_net.bias", "adam.0.exp_avg", "batch.accounts.cash"]
+)
 def test_numbers_that_are_not_finite_are_not_saved(tmp_path, name):
     model, batch = trained(LEARNERS[0])
     save(tmp_path, model, batch)

@@ -47,11 +47,13 @@ def main() -> None:
     threading.Thread(target=_end_with_parent, args=(stop,), daemon=True).start()
     spec = MemberSpec.model_validate_json(Path(sys.argv[1]).read_bytes())
     try:
-        is_finished = run_member(spec, partial(_report, stop), stop)
+        code = 0 if run_member(spec, partial(_report, stop), stop) else STOPPED_EXIT
     except DivergedError:
         logger.exception("%s cannot go on", spec.name)
-        sys.exit(DIVERGED_EXIT)
-    sys.exit(0 if is_finished else STOPPED_EXIT)
+        code = DIVERGED_EXIT
+    # Taking the interpreter apart takes torch a second or two, which whoever said stop waits for.
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-POLL_S = 0.5
+POLL_S = 0.1
 MOST_LINE_BYTES = 2**16
 
 

@@ -3,6 +3,8 @@
 import threading
 from contextlib import contextmanager
 
+import psutil
+
 from ploutos.agent.config import PPOConfig, RecurrentPPOConfig
 from ploutos.agent.loop import Parent
 from ploutos.agent.spec import MemberSpec
@@ -70,3 +72,15 @@ class Listener:
     @property
     def parent(self):
         return Parent(self, self.event)
+
+
+def members_of(pid):
+    """Return the member processes below a process."""
+    return [p for p in psutil.Process(pid).children(recursive=True) if _is_member(p)]
+
+
+def _is_member(process):
+    try:
+        return "spec.json" in " ".join(process.cmdline())
+    except (psutil.ZombieProcess, psutil.NoSuchProcess):
+        return False

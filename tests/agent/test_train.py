@@ -24,6 +24,7 @@ from ploutos.folds import FoldConfig
 from ploutos.panel import save_panel
 from ploutos.portfolio.config import PortfolioConfig, WeightActions
 from ploutos.runs import read_part, run_folder
+from tests.agent.members import members_of
 from tests.panels import random_panel
 
 CONFIG = TrainConfig(
@@ -37,17 +38,6 @@ CONFIG = TrainConfig(
     selection_checks=1,
     warm_up_bars=4,
 )
-
-
-def members_of(pid):
-    return [p for p in psutil.Process(pid).children(recursive=True) if is_member(p)]
-
-
-def is_member(process):
-    try:
-        return "spec.json" in " ".join(process.cmdline())
-    except (psutil.ZombieProcess, psutil.NoSuchProcess):
-        return False
 
 
 def members_alive():

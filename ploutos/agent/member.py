@@ -94,9 +94,10 @@ def _train(spec: MemberSpec, panel: Panel, parent: Parent, diverged: DivergedErr
     batch.close()
     if not is_finished:
         return False
-    parent.report(model.num_timesteps, model.num_timesteps / max(progress.trained_s, 1e-9))
     parameters = progress.best_parameters or copy_parameters(model)
     save_policy(Path(spec.folder), parameters, scaler, _manifest(spec, model, progress, panel))
+    # Afterwards: whoever hears of the last step may look for the policy.
+    parent.report(model.num_timesteps, model.num_timesteps / max(progress.trained_s, 1e-9))
     remove_checkpoint(checkpoint_folder(spec))
     return True
 

@@ -208,3 +208,16 @@ def test_damaged_checkpoints_make_the_member_start_anew(home, tmp_path, caplog):
         expected, received = parameters_of(whole), parameters_of(spec)
     for name, value in expected.items():
         assert torch.equal(value, received[name]), name
+
+
+def test_checkpoint_is_never_older_than_its_interval(home, tmp_path, monkeypatch):
+    monkeypatch.setattr("ploutos.agent.loop.CHECKPOINT_EVERY_S", 0.0)
+    with member_over(random_panel(), tmp_path) as spec:
+        saved = []
+
+        def listen(timesteps, _steps_per_s):
+            if 0 < timesteps < 512:
+                saved.append((timesteps, checkpoint_steps(spec)))
+
+        assert run_member(spec, listen)
+    assert saved == [(steps, steps - 64) for steps in range(64, 512, 64)]

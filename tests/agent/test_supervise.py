@@ -31,7 +31,7 @@ CONFIG = TrainConfig(
     seeds=(0,),
     folds=FoldConfig(n_folds=2, test_bars=30, validation_bars=20, min_train_bars=60),
     env=EnvConfig(episode_bars=20),
-    ppo=PPO.model_copy(update={"total_timesteps": 10 * 2048, "n_epochs": 3}),
+    ppo=PPO.model_copy(update={"total_timesteps": 16 * 2048, "n_epochs": 3}),
     selection_checks=2,
     warm_up_bars=4,
 )
@@ -109,7 +109,7 @@ def uninterrupted(tmp_path_factory):
 def test_sigterm_and_sigkill_five_seconds_later_lose_less_than_a_rollout(home, uninterrupted):
     run_id = start_run(save_panel(random_panel()), CONFIG)
     parent = ParentProcess(run_id)
-    parent.wait_for_steps(2, 3 * 2048)
+    parent.wait_for_steps(2, 2048)
     children, reached = parent.children(), dict(parent.steps)
     parent.process.send_signal(signal.SIGTERM)
     deadline = time.monotonic() + 5
@@ -131,7 +131,8 @@ def test_sigterm_and_sigkill_five_seconds_later_lose_less_than_a_rollout(home, u
 
 
 def test_members_of_a_killed_parent_leave_a_checkpoint_and_end(home):
-    run_id = start_run(save_panel(random_panel()), CONFIG)
+    endless = CONFIG.ppo.model_copy(update={"total_timesteps": 10**9})
+    run_id = start_run(save_panel(random_panel()), CONFIG.model_copy(update={"ppo": endless}))
     parent = ParentProcess(run_id)
     parent.wait_for_steps(2, 3 * 2048)
     children, reached = parent.children(), dict(parent.steps)

@@ -84,7 +84,7 @@ class Loop(BaseCallback):
         # The very first rollout begins with a checkpoint: then there is always one to go back to.
         self._saved_steps = self.learner.num_timesteps if self._is_resumed else -1
         self._saved_at = self._began
-        self._was_stopped = False
+        self._was_stopped = self._has_passed = False
         self._boundary: Snapshot | None = None
         self._first_row = self.scene.batch.episodes.row.copy()
 
@@ -96,6 +96,12 @@ class Loop(BaseCallback):
         DivergedError
             If a number is not finite or absurd; no parameter was changed by it.
         """
+        try:
+            return self._run()
+        except DivergedError as error:
+            raise DivergedError(f"{self.spec.name}: {error}") from error
+
+    def _run(self) -> bool:
         model, left = self.learner, self.spec.learner.total_timesteps - self.learner.num_timesteps
         if left > 0 and not is_out_of_patience(self.progress, self.spec.patience_checks):
             watch = watch_gradients(model, self._leave_if_told)
@@ -103,8 +109,10 @@ class Loop(BaseCallback):
                 model.learn(left, callback=self, reset_num_timesteps=not self._is_resumed)
             except _LeaveError:
                 pass
-            except Exception as error:
-                self._blame(error)
+            except Exception:
+                # Torch only says that a number is invalid; if it came from the rollout, name it.
+                if not self._has_passed:
+                    check_rollout(model, self.scene, self._first_row)
                 raise
             finally:
                 watch.remove()
@@ -136,8 +144,10 @@ class Loop(BaseCallback):
 
     def _on_rollout_end(self) -> None:
         check_rollout(self.learner, self.scene, self._first_row)
+        self._has_passed = True
 
     def _take_boundary(self) -> None:
+        self._has_passed = False
         self._boundary = take_snapshot(self.learner, self.scene.batch, self.progress)
         self._first_row = self.scene.batch.episodes.row.copy()
 
@@ -158,24 +168,14 @@ class Loop(BaseCallback):
         bad = first_not_finite(dict(self.learner.policy.state_dict()))
         if bad is not None:
             raise DivergedError(
-                f"{self.spec.name}: parameter {bad} is not finite after "
-                f"{self.learner.num_timesteps} steps. Lower the learning rate."
+                f"expected finite parameters after {self.learner.num_timesteps} steps, received "
+                f"others in {bad}. Lower the learning rate."
             )
         note_score(self.progress, self.score(), copy_parameters(self.learner))
         self._note_time()
 
     def _note_time(self) -> None:
         self.progress.trained_s = self._trained_before + time.monotonic() - self._began
-
-    def _blame(self, error: Exception) -> None:
-        """Name the number behind a failure, if there is one: torch only says that it is invalid."""
-        try:
-            if not isinstance(error, DivergedError):
-                check_rollout(self.learner, self.scene, self._first_row)
-        except DivergedError as found:
-            raise DivergedError(f"{self.spec.name}: {found}") from error
-        if isinstance(error, DivergedError):
-            raise DivergedError(f"{self.spec.name}: {error}") from error
 
 
 def checkpoint_folder(spec: MemberSpec) -> Path:

@@ -139,6 +139,24 @@ def test_bad_number_in_the_observation_after_the_rollout_is_named_too(home, tmp_
     assert f"panel row {env.row} (closed " in message
 
 
+@pytest.mark.parametrize("where", ["rollout", "update"])
+def test_failure_that_no_number_caused_stays_what_it_is(home, tmp_path, where):
+    with member_over(PANEL, tmp_path) as spec:
+        model, batch = trained(LEARNERS[0])
+
+        def fail(*_):
+            raise OSError("the disk is gone")
+
+        if where == "update":
+            model.policy.optimizer.register_step_pre_hook(fail)
+        else:
+            model.env.venv.step_wait = fail
+        learner, listener = (model, scene_of(PANEL, batch)), Listener()
+        loop = Loop(spec, learner, Progress(), lambda: 0.0, listener.parent)
+        with pytest.raises(OSError, match="the disk is gone"):
+            loop.run()
+
+
 class Spoil(BaseCallback):
     """Spoils numbers of the buffer when the rollout is complete; then checks it, if it is told."""
 

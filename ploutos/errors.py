@@ -65,7 +65,7 @@ class TrainingError(PloutosError):
 
 
 class DivergedError(TrainingError):
-    """A loss, a gradient or what they are made of is not finite, or absurd."""
+    """A number is not finite or absurd: an observation, reward, loss, gradient or parameter."""
 
 
 class PolicyError(PloutosError):

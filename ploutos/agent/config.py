@@ -9,6 +9,7 @@ from ploutos.env.config import EnvConfig
 from ploutos.folds import FoldConfig
 
 Algo = Literal["PPO", "RecurrentPPO"]
+Device = Literal["cpu", "cuda"]
 
 
 class RowEncoder(FrozenConfig):
@@ -135,6 +136,12 @@ class TrainConfig(FrozenConfig):
         ge=1,
         description="How often during training the policy is scored on the fold's validation "
         "rows; the best-scored parameters are kept.",
+    )
+    patience_checks: int | None = Field(
+        default=None,
+        ge=1,
+        description="A member stops early when its score on the validation rows has not improved "
+        "for this many checks; without it every member trains to the end.",
     )
     warm_up_bars: int = Field(
         default=32,

@@ -6,7 +6,7 @@ import torch
 from sb3_contrib import RecurrentPPO
 from stable_baselines3.common.logger import Logger, configure
 
-from ploutos.agent.config import PPOConfig, RecurrentPPOConfig
+from ploutos.agent.config import Device, PPOConfig, RecurrentPPOConfig
 from ploutos.agent.market_rows import MarketSource, layout_of
 from ploutos.agent.policy import policy_arguments, policy_class
 from ploutos.agent.ppo import PPO
@@ -23,6 +23,7 @@ def build_learner(
     sizes: tuple[int, int],
     seed: int,
     log_folder: Path | None = None,
+    device: Device = "cpu",
 ) -> Learner:
     """Build PPO or RecurrentPPO over a batch of environments.
 
@@ -38,6 +39,8 @@ def build_learner(
         Seeds torch, numpy, the environments.
     log_folder : Path, optional
         TensorBoard logs go here.
+    device : "cpu" or "cuda"
+        Where the networks are computed.
 
     Raises
     ------
@@ -64,7 +67,7 @@ def build_learner(
         "vf_coef": learner.vf_coef,
         "max_grad_norm": learner.max_grad_norm,
         "seed": seed,
-        "device": "cpu",
+        "device": device,
     }
     model = (
         RecurrentPPO(OneCallLstmPolicy, env, **arguments)

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from ploutos.agent.config import Algo
+from ploutos.agent.config import Algo, Device
 from ploutos.agent.hardware import Hardware, readable_bytes
 from ploutos.agent.workload import (
     MIB,
@@ -66,7 +66,7 @@ class Plan(FrozenConfig):
     n_envs: int = Field(ge=1, description="Environments that one member steps together.")
     n_steps: int = Field(ge=1, description="Steps per environment and rollout, in bars.")
     batch_size: int = Field(ge=1, description="Samples of one minibatch.")
-    device: Literal["cpu", "cuda"] = Field(description="Where the networks are computed.")
+    device: Device = Field(description="Where the networks are computed.")
     block_place: Literal["shared memory", "file"] = Field(description="What the block lies in.")
     member_bytes: int = Field(ge=0, description="Estimate of a member's own memory, in bytes.")
     reasons: dict[str, str] = Field(description="For each number, a sentence that says why.")

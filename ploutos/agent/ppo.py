@@ -127,9 +127,10 @@ class PPO(stable_baselines3.PPO):
             rollout_buffer.observations[n_steps] = observation
             rollout_buffer.rewards[n_steps] = rewards
             rollout_buffer.episode_starts[n_steps] = self._last_episode_starts
+            rollout_buffer.pos = n_steps + 1
             self._last_obs = new_obs  # pyright: ignore[reportAttributeAccessIssue] - no tuple here
             self._last_episode_starts = dones
-        rollout_buffer.pos, rollout_buffer.full = n_rollout_steps, True
+        rollout_buffer.full = True
         truncations.add_values(rollout_buffer.rewards, self.gamma, trainer.value_of)
         values = trainer.value_of(np.asarray(new_obs, np.float32))
         rollout_buffer.compute_returns_and_advantage(torch.from_numpy(values), dones)

@@ -1,43 +1,43 @@
 """Members as supervised processes. In: specs. Out: a policy folder each, or a named failure.
 
 Each member is a process of its own, watched by one thread: a member that dies, stops reporting or
-raises is noticed, its last words are shown, and it alone is started again.
+raises is noticed, its last words are shown, and it alone is started again. When the run is stopped,
+by SIGTERM, Ctrl-C or a failure, every member leaves a checkpoint first.
 """
 
 import json
 import os
-import selectors
+import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from types import FrameType
 
-from ploutos.agent.member import MemberSpec
-from ploutos.env.workers import THREAD_VARIABLES
-from ploutos.errors import TrainingError
+from ploutos.agent.spec import DIVERGED_EXIT, STOPPED_EXIT, MemberSpec
+from ploutos.agent.watch import POLL_S, end, watch
+from ploutos.errors import DivergedError, TrainingError
 from ploutos.store import write_json
+from ploutos.threads import thread_variables
 
 Report = Callable[[MemberSpec, int, float], None]
 
 LAST_LINES = 15
-# A wait without a limit would not notice Ctrl-C where a library restarts interrupted calls.
-POLL_S = 0.5
-
-
-class _Stop:
-    """Set once: the watching threads kill their processes and return."""
-
-    def __init__(self) -> None:
-        self.event = threading.Event()
+# Platforms give a process that they end from five seconds on; this has to be over by then.
+GRACE_S = 4.0
 
 
 def run_members(
     specs: Sequence[MemberSpec], in_parallel: int, timeout_s: float, retries: int, report: Report
 ) -> None:
     """Run all members, at most `in_parallel` at once, and return when every one has finished.
+
+    Where nobody else has asked for SIGTERM, it ends this process with code 143, after the members
+    have left their checkpoints.
 
     Parameters
     ----------
@@ -56,48 +56,70 @@ def run_members(
     ------
     TrainingError
         If a member fails more often than `retries`. The others are stopped first.
+    DivergedError
+        If the numbers of a member are not finite although it went back to a checkpoint once.
     """
-    stop = _Stop()
-    with ThreadPoolExecutor(in_parallel, thread_name_prefix="member") as pool:
-        futures = [
-            pool.submit(_run_with_retries, spec, timeout_s, retries, report, stop) for spec in specs
-        ]
+    stop = threading.Event()
+    with _exit_on_sigterm():
+        pool = ThreadPoolExecutor(in_parallel, thread_name_prefix="member")
+        run = partial(_run_with_retries, timeout_s=timeout_s, retries=retries, report=report)
         try:
+            futures = [pool.submit(run, spec, stop) for spec in specs]
             done, left = wait(futures, POLL_S, FIRST_EXCEPTION)
+            # A wait without a limit would not notice Ctrl-C where a library restarts calls.
             while left and not any(future.exception() for future in done):
                 done, left = wait(futures, POLL_S, FIRST_EXCEPTION)
-        except BaseException:
-            _cancel(stop, pool)
-            raise
-        failed = [future for future in done if future.exception() is not None]
-        if failed:
-            _cancel(stop, pool)
-            failed[0].result()
+        finally:
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+        for future in done:
+            future.result()
 
 
-def _cancel(stop: _Stop, pool: ThreadPoolExecutor) -> None:
-    stop.event.set()
-    pool.shutdown(wait=True, cancel_futures=True)
+@contextmanager
+def _exit_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM unwind this process, where it would otherwise end at once.
+
+    Whoever has set a handler, as Prefect does, knows better; only the main thread may set one.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _exit)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _exit(number: int, _frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)  # once is enough: what follows must not be interrupted
+    sys.exit(STOPPED_EXIT)
 
 
 def _run_with_retries(
-    spec: MemberSpec, timeout_s: float, retries: int, report: Report, stop: _Stop
+    spec: MemberSpec, stop: threading.Event, timeout_s: float, retries: int, report: Report
 ) -> None:
     for attempt in range(retries + 1):
         try:
             _run_once(spec, timeout_s, report, stop)
+        except DivergedError:
+            raise  # it has gone back to its checkpoint already
         except TrainingError:
-            if attempt == retries or stop.event.is_set():
+            if attempt == retries or stop.is_set():
                 raise
         else:
             return
 
 
-def _run_once(spec: MemberSpec, timeout_s: float, report: Report, stop: _Stop) -> None:
+def _run_once(spec: MemberSpec, timeout_s: float, report: Report, stop: threading.Event) -> None:
     work = Path(spec.work_folder)
     work.mkdir(parents=True, exist_ok=True)
     write_json(work / "spec.json", spec.model_dump(mode="json"))
-    environment = os.environ | dict.fromkeys(THREAD_VARIABLES, str(spec.torch_threads))
+    environment = os.environ | thread_variables(spec.torch_threads)
+    # Without it torch refuses to be deterministic on a GPU.
+    environment.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     with (work / "stderr.log").open("wb") as errors:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
             [sys.executable, "-m", "ploutos.agent", str(work / "spec.json")],
@@ -108,61 +130,27 @@ def _run_once(spec: MemberSpec, timeout_s: float, report: Report, stop: _Stop) -
             start_new_session=True,  # Ctrl-C reaches the parent alone, which then stops its members
         )
         try:
-            reason = _watch(process, spec, timeout_s, report, stop)
+            reason = watch(process, partial(_pass_on, spec, report), timeout_s, stop)
         finally:
-            _end(process)
-    if stop.event.is_set():
+            end(process, GRACE_S if stop.is_set() else 0.0)
+    if stop.is_set():
         raise TrainingError(f"{spec.name} was stopped because the run is stopping.")
     if reason or process.returncode != 0 or not Path(spec.folder).is_dir():
-        raise TrainingError(
+        kind = DivergedError if process.returncode == DIVERGED_EXIT else TrainingError
+        raise kind(
             f"member {spec.name} failed: {reason or f'exit code {process.returncode}'}. "
             f"Its last words ({work / 'stderr.log'}):\n{_tail(work / 'stderr.log')}"
         )
 
 
-def _watch(
-    process: subprocess.Popen[bytes],
-    spec: MemberSpec,
-    timeout_s: float,
-    report: Report,
-    stop: _Stop,
-) -> str | None:
-    """Pass progress on until the output closes; return why the process must be ended, or None."""
-    if process.stdout is None:
-        return "no pipe to its standard output"
-    heard = time.monotonic()
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        while not stop.event.is_set():
-            if selector.select(timeout=0.5):
-                line = process.stdout.readline()
-                if not line:
-                    process.wait(timeout=timeout_s)
-                    return None
-                heard = time.monotonic()
-                _pass_on(line, spec, report)
-            elif time.monotonic() - heard > timeout_s:
-                return f"no progress for {timeout_s:.0f} s"
-    return "the run is stopping"
-
-
-def _pass_on(line: bytes, spec: MemberSpec, report: Report) -> None:
+def _pass_on(spec: MemberSpec, report: Report, line: bytes) -> bool:
     try:
         message = json.loads(line)
         timesteps, steps_per_s = int(message["timesteps"]), float(message["steps_per_s"])
     except (ValueError, KeyError, TypeError):
-        return  # a library printed something of its own
+        return False  # a library printed something of its own
     report(spec, timesteps, steps_per_s)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Leave no process behind, whatever happened."""
-    if process.poll() is None:
-        process.kill()
-    process.wait()
-    for stream in (process.stdin, process.stdout):
-        if stream is not None:
-            stream.close()
+    return True
 
 
 def _tail(path: Path) -> str:

@@ -1,13 +1,10 @@
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 import torch
 
@@ -25,6 +22,7 @@ from ploutos.folds import FoldConfig
 from ploutos.panel import save_panel
 from ploutos.portfolio.config import PortfolioConfig, WeightActions
 from ploutos.runs import read_part, run_folder
+from tests.agent.members import members_of
 from tests.panels import random_panel
 
 CONFIG = TrainConfig(
@@ -38,17 +36,6 @@ CONFIG = TrainConfig(
     selection_checks=1,
     warm_up_bars=4,
 )
-
-
-def members_of(pid):
-    return [p for p in psutil.Process(pid).children(recursive=True) if is_member(p)]
-
-
-def is_member(process):
-    try:
-        return "spec.json" in " ".join(process.cmdline())
-    except (psutil.ZombieProcess, psutil.NoSuchProcess):
-        return False
 
 
 def members_alive():
@@ -240,26 +227,6 @@ def test_seeds_that_follow_one_another_do_not_share_their_windows(home):
 def test_seeds_and_algorithms_that_cannot_be_told_apart_are_refused(change):
     with pytest.raises(ValueError, match=r"distinct|greater than or equal"):
         TrainConfig.model_validate(CONFIG.model_dump() | change)
-
-
-def test_members_end_when_their_parent_is_killed(home, tmp_path):
-    config = CONFIG.model_copy(
-        update={"ppo": CONFIG.ppo.model_copy(update={"total_timesteps": 10_000_000})}
-    )
-    run_id = start_run(save_panel(random_panel()), config)
-    code = f"from ploutos.agent.train import train_run; train_run({run_id!r})"
-    parent = subprocess.Popen([sys.executable, "-c", code])
-    children = []
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not children:
-        time.sleep(0.2)
-        children = members_of(parent.pid)
-    time.sleep(2)
-    parent.kill()
-    parent.wait()
-    gone, alive = psutil.wait_procs(children, timeout=30)
-    assert gone
-    assert alive == []
 
 
 def test_folds_longer_than_the_data_are_refused_before_anything_is_written(home):

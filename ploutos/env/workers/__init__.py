@@ -16,7 +16,6 @@ that the process at the other end is gone.
 """
 
 from ploutos.env.workers.pool import Workers
-from ploutos.env.workers.processes import THREAD_VARIABLES
 from ploutos.env.workers.shared import WorkersSpec
 
-__all__ = ["THREAD_VARIABLES", "Workers", "WorkersSpec"]
+__all__ = ["Workers", "WorkersSpec"]

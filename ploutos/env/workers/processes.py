@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from ploutos.env.workers.shared import SharedArrays, Sizes, WorkersSpec
 from ploutos.errors import EnvironmentConfigError, WorkerError
-from ploutos.threads import THREAD_VARIABLES
+from ploutos.threads import thread_variables
 
 GRACE_S = 5.0
 LAST_BYTES = 8192
@@ -109,7 +109,7 @@ class Processes:
                 stderr=self._errors,
                 pass_fds=passed,
                 # One thread each: with more, a fork would leave locks behind that nobody opens.
-                env=os.environ | dict.fromkeys(THREAD_VARIABLES, "1"),
+                env=os.environ | thread_variables(1),
                 # Ctrl-C reaches the caller alone, and one signal can end the whole group.
                 start_new_session=True,
             )

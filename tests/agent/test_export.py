@@ -8,7 +8,7 @@ import torch
 from sb3_contrib import RecurrentPPO
 from stable_baselines3 import PPO
 
-from ploutos.agent.config import RecurrentPPOConfig
+from ploutos.agent.config import RecurrentPPOConfig, RowEncoder
 from ploutos.agent.export import export_zip
 from ploutos.agent.policy import load_policy, save_policy
 from ploutos.env.account import open_accounts
@@ -18,7 +18,7 @@ from ploutos.errors import PolicyError
 from ploutos.folds import Rows
 from tests.agent.test_policy import EPISODES, LEARNERS, MARKET, policy_of
 
-LAYERED = [learner.model_copy(update={"market_layer": 5}) for learner in LEARNERS]
+LAYERED = [learner.model_copy(update={"encoder": RowEncoder(width=5)}) for learner in LEARNERS]
 OUTSIDE = """
 import json, sys
 sys.modules["ploutos"] = None

@@ -6,6 +6,7 @@ import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnvWrapper
 
+from ploutos.agent.config import RowEncoder
 from ploutos.agent.culprits import UNKNOWN_ROW, column_name, moved_most, rows_of
 from ploutos.agent.gradients import watch_gradients
 from ploutos.agent.guards import check_rollout, largest_reward, scene_of
@@ -86,7 +87,7 @@ def assert_unchanged(model, before):
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
 @pytest.mark.parametrize("learner", LEARNERS, ids=["PPO", "RecurrentPPO"])
 def test_sound_rollouts_pass(learner, config):
-    learner = learner.model_copy(update={"market_layer": 5})
+    learner = learner.model_copy(update={"encoder": RowEncoder(width=5)})
     model, batch = fresh(learner, **config)
     watch = watch_gradients(model, lambda: None)
     model.learn(3 * ROLLOUT, callback=CheckRollouts(scene_of(PANEL, batch)))
@@ -122,7 +123,7 @@ def test_bad_number_stops_before_the_weights_change(home, tmp_path, learner, col
 
 @pytest.mark.parametrize("column", [2, None], ids=["account", "reward"])
 def test_row_is_known_by_reference_in_the_shortest_episode(home, tmp_path, column):
-    learner = LEARNERS[0].model_copy(update={"market_layer": 5})
+    learner = LEARNERS[0].model_copy(update={"encoder": RowEncoder(width=5)})
     config = {"by_reference": True, "episode_bars": 2}
     message, env = diverge(learner, (7, 2, column, 1e30), tmp_path, **config)
     assert f"panel row {env.row} (closed " in message

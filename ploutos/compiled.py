@@ -26,8 +26,7 @@ UNUSED_AFTER_S = 7 * 86_400
 SOURCES = {
     "accounts": ("compiled.py", "env", "portfolio"),
     "features": ("compiled.py", "features/kernels"),
-    # The trainer observes by the environment's own functions.
-    "learner": ("compiled.py", "env", "portfolio", "agent/fused"),
+    "learner": ("compiled.py", "agent/fused", "agent/recurrent_cell.py"),
 }
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -92,10 +91,11 @@ def compiler(group: str, **options: Any) -> Callable[[F], F]:
     return compiled
 
 
-class _Apart(Compiler):
+class Apart(Compiler):
     """Numba's compiler, told that no two arrays given to a function share memory."""
 
     def define_pipelines(self) -> Any:
+        """Return the pipelines, after noting it."""
         self.state.flags.noalias = True
         return super().define_pipelines()
 
@@ -110,4 +110,4 @@ compiled = compiler("accounts", **_OPTIONS)
 composed = compiler("accounts", error_model="numpy", inline="always")
 # For loops over many arrays, none of which may overlap one that is written: to find out at run time
 # costs so much that such loops would not be vectorised at all.
-compiled_apart = compiler("accounts", pipeline_class=_Apart, **_OPTIONS)
+compiled_apart = compiler("accounts", pipeline_class=Apart, **_OPTIONS)

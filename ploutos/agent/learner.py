@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import torch
-from sb3_contrib import RecurrentPPO
 from stable_baselines3.common.logger import Logger, configure
 
 from ploutos.agent.config import Device, PPOConfig, RecurrentPPOConfig
@@ -11,6 +10,7 @@ from ploutos.agent.market_rows import MarketSource, layout_of
 from ploutos.agent.policy import policy_arguments, policy_class
 from ploutos.agent.ppo import PPO
 from ploutos.agent.recurrent import OneCallLstmPolicy
+from ploutos.agent.recurrent_ppo import RecurrentPPO
 from ploutos.agent.vec_env import TradingVecEnv
 from ploutos.env.batch import Batch
 

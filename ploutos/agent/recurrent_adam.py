@@ -6,44 +6,12 @@ the `torch.optim.Adam` that is given, so that whoever saves it saves them.
 """
 
 import math
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
-import numba
-import numpy as np
 import torch
 from torch import nn
 
-F = TypeVar("F", bound=Callable[..., Any])
-Numbers = tuple[np.float32, ...]
-
-
-def _compiled(function: F) -> F:
-    # A dispatcher is called as the function is; to a type checker it is the function.
-    return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
-
-
-@_compiled
-def change(
-    parameter: np.ndarray,
-    gradient: np.ndarray,
-    mean: np.ndarray,
-    square: np.ndarray,
-    numbers: Numbers,
-) -> None:
-    """Do one step of Adam with float32 arrays of one length; all but the gradient are changed.
-
-    Source: Kingma and Ba 2015, algorithm 1, with epsilon outside of the bias correction as in
-    `torch.optim.Adam`. The numbers are: factor on the gradient, 1 - beta1, beta2, 1 - beta2,
-    step size over the first bias correction, root of the second one, epsilon.
-    """
-    scale, rest1, beta2, rest2, size, correction, epsilon = numbers
-    for i in range(parameter.shape[0]):
-        g = gradient[i] * scale
-        m = mean[i] + rest1 * (g - mean[i])
-        v = beta2 * square[i] + rest2 * g * g
-        mean[i], square[i] = m, v
-        parameter[i] -= size * m / (np.sqrt(v) / correction + epsilon)
+from ploutos.agent.fused.step import adam, adam_step
 
 
 def clip_and_step(optimizer: torch.optim.Optimizer, max_norm: float, both: Any) -> None:
@@ -65,6 +33,9 @@ def clip_and_step(optimizer: torch.optim.Optimizer, max_norm: float, both: Any) 
         nn.utils.clip_grad_norm_(parameters, max_norm)
         optimizer.step()
         return
+    # As torch's own step begins: whoever watches gradients is called before anything is changed.
+    for hook in optimizer._optimizer_step_pre_hooks.values():  # pyright: ignore[reportPrivateUsage] - torch has no public name
+        hook(optimizer, (), {})
     halves = _halves(parameters)
     norms = both(*(lambda own=own: [_norm(p) for p in own] for own in halves))
     coefficient = max_norm / (math.hypot(*norms[0], *norms[1]) + 1e-6)
@@ -115,17 +86,10 @@ def _step(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter], scal
             state["exp_avg"] = torch.zeros_like(parameter)
             state["exp_avg_sq"] = torch.zeros_like(parameter)
         state["step"] += 1
-        steps = state["step"].item()
-        numbers = (
-            scale,
-            1 - beta1,
-            beta2,
-            1 - beta2,
-            float(group["lr"]) / (1 - beta1**steps),
-            math.sqrt(1 - beta2**steps),
-            group["eps"],
+        step = adam_step(
+            float(group["lr"]), (beta1, beta2), float(group["eps"]), int(state["step"]), scale
         )
         changed = (parameter.detach(), state["exp_avg"], state["exp_avg_sq"])
         own, mean, square = (array.view(-1).numpy() for array in changed)
         gradient = _gradient(parameter).reshape(-1).numpy()
-        change(own, gradient, mean, square, tuple(np.float32(number) for number in numbers))
+        adam(own, gradient, mean, square, step)

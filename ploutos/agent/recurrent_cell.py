@@ -9,70 +9,25 @@ With few sequences a product with the recurrent weights is one pass over these w
 here make it for several sequences at a time, twice as fast as a BLAS that does not expect so few.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
-
-import numba
 import numpy as np
-from numba.core.compiler import Compiler
 
-F = TypeVar("F", bound=Callable[..., Any])
+from ploutos.agent.fused.elementary import tanh
+from ploutos.agent.fused.options import apart
+
 # Up to so many sequences the loops here are faster than a BLAS.
 FEW = 8
 
 
-class _Apart(Compiler):
-    """Numba's compiler, told that no two arrays given to a function share memory."""
-
-    def define_pipelines(self) -> Any:
-        self.state.flags.noalias = True
-        return super().define_pipelines()
-
-
-def _compiled(function: F) -> F:
-    # A dispatcher is called as the function is; to a type checker it is the function.
-    # Sums may be split into lanes, and products added unrounded: always in the same way.
-    return cast(
-        F,
-        numba.njit(
-            cache=True,
-            nogil=True,
-            error_model="numpy",
-            fastmath={"reassoc", "contract"},
-            pipeline_class=_Apart,
-        )(function),
-    )
-
-
-# The rational approximation of tanh in Eigen's `MathFunctionsImpl.h` (Mozilla Public License 2.0,
-# only its coefficients are taken): within 3e-7 everywhere, and free of calls and branches.
-_BOUND = np.float32(7.90531110763549805)
-_A1, _A3 = np.float32(4.89352455891786e-03), np.float32(6.37261928875436e-04)
-_A5, _A7 = np.float32(1.48572235717979e-05), np.float32(5.12229709037114e-08)
-_A9, _A11 = np.float32(-8.60467152213735e-11), np.float32(2.00018790482477e-13)
-_A13 = np.float32(-2.76076847742355e-16)
-_B0, _B2 = np.float32(4.89352518554385e-03), np.float32(2.26843463243900e-03)
-_B4, _B6 = np.float32(1.18534705686654e-04), np.float32(1.19825839466702e-06)
 _HALF, _ONE = np.float32(0.5), np.float32(1.0)
 
 
-@_compiled
-def tanh(x: np.float32) -> np.float32:
-    """Return the hyperbolic tangent of a float32, within 3e-7."""
-    x = min(max(x, -_BOUND), _BOUND)
-    z = x * x
-    above = _A7 + z * (_A9 + z * (_A11 + z * _A13))
-    above = _A1 + z * (_A3 + z * (_A5 + z * above))
-    return x * above / (_B0 + z * (_B2 + z * (_B4 + z * _B6)))
-
-
-@_compiled
+@apart
 def sigmoid(x: np.float32) -> np.float32:
     """Return 1 / (1 + exp(-x)) of a float32, within 2e-7."""
     return _HALF * tanh(_HALF * x) + _HALF
 
 
-@_compiled
+@apart
 def step_cells(gates: np.ndarray, before: np.ndarray, cell: np.ndarray, hidden: np.ndarray) -> None:
     """Do one step of n cells.
 
@@ -99,7 +54,7 @@ def step_cells(gates: np.ndarray, before: np.ndarray, cell: np.ndarray, hidden: 
             shown[k] = o * tanh(value)
 
 
-@_compiled
+@apart
 def step_cells_back(
     gates: np.ndarray,
     before: np.ndarray,
@@ -139,7 +94,7 @@ def step_cells_back(
             cell_gradient[k] = value * f
 
 
-@_compiled
+@apart
 def add_product(hidden: np.ndarray, weight: np.ndarray, gates: np.ndarray) -> None:
     """Add `hidden @ weight.T` to `gates`: (n, H), (4H, H) -> (n, 4H), for small n."""
     n, size = hidden.shape
@@ -155,7 +110,7 @@ def add_product(hidden: np.ndarray, weight: np.ndarray, gates: np.ndarray) -> No
             out[j] += product
 
 
-@_compiled
+@apart
 def _add_four(hidden: np.ndarray, weight: np.ndarray, gates: np.ndarray, b: int) -> None:
     """Do it for the four sequences from b on, two rows of weights at a time.
 
@@ -186,7 +141,7 @@ def _add_four(hidden: np.ndarray, weight: np.ndarray, gates: np.ndarray, b: int)
             gates[at3, j + 1] += b3
 
 
-@_compiled
+@apart
 def add_product_back(gates: np.ndarray, weight: np.ndarray, hidden: np.ndarray) -> None:
     """Add `gates @ weight` to `hidden`: (n, 4H), (4H, H) -> (n, H), for small n."""
     n, size = hidden.shape
@@ -199,7 +154,7 @@ def add_product_back(gates: np.ndarray, weight: np.ndarray, hidden: np.ndarray) 
                 out[k] += g0 * row0[k] + g1 * row1[k] + g2 * row2[k] + g3 * row3[k]
 
 
-@_compiled
+@apart
 def walk(
     weight: np.ndarray,
     gates: np.ndarray,
@@ -238,7 +193,7 @@ def walk(
         at, before = at + count, after
 
 
-@_compiled
+@apart
 def walk_back(
     weight: np.ndarray,
     gates: np.ndarray,
@@ -282,7 +237,7 @@ def walk_back(
     return of_cell
 
 
-@_compiled
+@apart
 def _place_of(counts: np.ndarray, step: int) -> tuple[int, int]:
     """Return where a step's rows begin, and where the states before it do."""
     at, before = 0, 0

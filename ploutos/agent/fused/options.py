@@ -1,6 +1,6 @@
 """The decorators of the compiled trainer. In: a pure function. Out: it, compiled and cached."""
 
-from ploutos.compiled import compiler
+from ploutos.compiled import Apart, compiler
 
 _OPTIONS = {"error_model": "numpy", "fastmath": {"contract"}}
 
@@ -10,3 +10,7 @@ fused = compiler("learner", **_OPTIONS)
 within = compiler("learner", forceinline=True, **_OPTIONS)
 # For sums over samples: in lanes, so in another order than written.
 summed = compiler("learner", error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
+# For loops over many arrays that do not overlap, sums in lanes among them.
+apart = compiler(
+    "learner", error_model="numpy", fastmath={"contract", "reassoc"}, pipeline_class=Apart
+)

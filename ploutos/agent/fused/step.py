@@ -31,23 +31,57 @@ def _square_sum(values: np.ndarray) -> np.float64:
     return total
 
 
+class AdamStep(NamedTuple):
+    """The numbers of one step of Adam, float32.
+
+    scale: factor on the gradient. fresh1, beta2, fresh2: 1 - beta1, beta2, 1 - beta2. size: step
+    size over the first bias correction. root: one over the root of the second. eps: epsilon.
+    """
+
+    scale: np.float32
+    fresh1: np.float32
+    beta2: np.float32
+    fresh2: np.float32
+    size: np.float32
+    root: np.float32
+    eps: np.float32
+
+
 @fused
-def _adam(
-    parameters: np.ndarray, moments: Moments, gradient: np.ndarray, hyper: Hyper, scale: float
+def adam_step(
+    learning_rate: float, betas: tuple[float, float], eps: float, steps: int, scale: float
+) -> AdamStep:
+    """Return the numbers of step number `steps`, from 1 on."""
+    beta1, beta2 = betas
+    return AdamStep(
+        np.float32(scale),
+        np.float32(1.0 - beta1),
+        np.float32(beta2),
+        np.float32(1.0 - beta2),
+        np.float32(learning_rate / (1.0 - beta1**steps)),
+        np.float32(1.0 / np.sqrt(1.0 - beta2**steps)),
+        np.float32(eps),
+    )
+
+
+@fused
+def adam(
+    parameter: np.ndarray,
+    gradient: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    step: AdamStep,
 ) -> None:
-    """Take a step of Adam (Kingma & Ba 2015) along `scale * gradient`, as torch.optim.Adam does."""
-    first, second = moments.first, moments.second
-    moments.n_steps[0] += 1
-    t = moments.n_steps[0]
-    step = np.float32(hyper.learning_rate / (1.0 - hyper.beta1**t))
-    root = np.float32(1.0 / np.sqrt(1.0 - hyper.beta2**t))
-    fresh1, fresh2 = np.float32(1.0 - hyper.beta1), np.float32(1.0 - hyper.beta2)
-    beta2, eps, factor = np.float32(hyper.beta2), np.float32(hyper.eps), np.float32(scale)
-    for i in range(parameters.shape[0]):
-        slope = gradient[i] * factor
-        first[i] += fresh1 * (slope - first[i])
-        second[i] = beta2 * second[i] + fresh2 * slope * slope
-        parameters[i] -= step * first[i] / (np.sqrt(second[i]) * root + eps)
+    """Take a step along flat float32 gradients; parameter and moments are changed in place.
+
+    Source: Kingma and Ba 2015, algorithm 1, with epsilon outside of the bias correction as in
+    torch.optim.Adam.
+    """
+    for i in range(parameter.shape[0]):
+        slope = gradient[i] * step.scale
+        first[i] += step.fresh1 * (slope - first[i])
+        second[i] = step.beta2 * second[i] + step.fresh2 * slope * slope
+        parameter[i] -= step.size * first[i] / (np.sqrt(second[i]) * step.root + step.eps)
 
 
 @fused
@@ -95,5 +129,8 @@ def take_step(
     if not np.isfinite(norm):
         return GRADIENT_NOT_FINITE
     scale = min(1.0, hyper.max_grad_norm / (norm + 1e-6))
-    _adam(net.parameters, moments, gradient, hyper, scale)
+    moments.n_steps[0] += 1
+    betas, t = (hyper.beta1, hyper.beta2), moments.n_steps[0]
+    step = adam_step(hyper.learning_rate, betas, hyper.eps, t, scale)
+    adam(net.parameters, gradient, moments.first, moments.second, step)
     return DONE

@@ -1,19 +1,24 @@
 """Small learners over the small batches, and what belongs to them."""
 
 import torch
+from sb3_contrib import RecurrentPPO
+from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import VecMonitor
 
 from ploutos.agent.checkpoint import save_checkpoint
 from ploutos.agent.config import PPOConfig, RecurrentPPOConfig
 from ploutos.agent.learner import build_learner
 from ploutos.agent.learner_state import copy_parameters, take_snapshot
 from ploutos.agent.progress import Progress
+from ploutos.agent.vec_env import TradingVecEnv
 from tests.agent.batches import batch_of
 
 LEARNERS = [
     PPOConfig(n_epochs=2, net_arch=(8,)),
     RecurrentPPOConfig(n_epochs=2, net_arch=(8,), lstm_hidden_size=6),
 ]
+STOCK = [(PPO, "MlpPolicy"), (RecurrentPPO, "MlpLstmPolicy")]
 MEMBER = "a" * 64
 N_ENVS, N_STEPS = 4, 16
 ROLLOUT = N_ENVS * N_STEPS
@@ -29,6 +34,25 @@ def fresh(learner, seed=0, **config):
 def trained(learner, rollouts=1, seed=0, **config):
     """Return a learner that has learned from some rollouts, and its batch."""
     model, batch = fresh(learner, seed, **config)
+    model.learn(rollouts * ROLLOUT)
+    return model, batch
+
+
+def stock(kind, batch_size=32, rollouts=1):
+    """Return a learner of the libraries themselves, one epoch per update, and its batch."""
+    torch.set_num_threads(1)
+    algorithm, policy = kind
+    batch = batch_of(N_ENVS, episode_bars=11)
+    model = algorithm(
+        policy,
+        VecMonitor(TradingVecEnv(batch)),
+        n_steps=N_STEPS,
+        batch_size=batch_size,
+        n_epochs=1,
+        policy_kwargs={"net_arch": [8]},
+        seed=0,
+        device="cpu",
+    )
     model.learn(rollouts * ROLLOUT)
     return model, batch
 

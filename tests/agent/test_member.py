@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from ploutos.agent.checkpoint import (
     MANIFEST,
@@ -15,11 +14,13 @@ from ploutos.agent.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
+from ploutos.agent.guards import scene_of
 from ploutos.agent.learner import build_learner
-from ploutos.agent.learner_state import take_snapshot
-from ploutos.agent.loop import checkpoint_folder
+from ploutos.agent.learner_state import copy_parameters, take_snapshot
+from ploutos.agent.loop import Loop, checkpoint_folder
 from ploutos.agent.member import run_member
 from ploutos.agent.policy import load_policy
+from ploutos.agent.progress import Progress
 from ploutos.agent.untrusted import read_sealed
 from ploutos.block import attach
 from ploutos.env.batch import Batch
@@ -27,6 +28,8 @@ from ploutos.env.config import EnvConfig
 from ploutos.env.market import market_of
 from ploutos.env.scaler import fit_scaler
 from ploutos.errors import DivergedError
+from tests.agent.batches import panel_with_gaps
+from tests.agent.learners import ROLLOUT, STOCK, stock
 from tests.agent.members import PPO, RECURRENT, Listener, member_over
 from tests.panels import random_panel
 
@@ -110,26 +113,24 @@ def test_member_that_is_stopped_again_and_again_ends_with_the_same_parameters(
 
 
 def test_stop_between_two_minibatches_drops_the_rollout(home, tmp_path):
-    with member_over(random_panel(), tmp_path) as spec:
-        whole = spec.model_copy(update={"folder": str(tmp_path / "whole")})
-        assert run_member(whole, Listener())
-        listener = Listener()
-        steps = []
+    model, batch = stock(STOCK[0])
+    listener, seen = Listener(), []
 
-        def stop_in_the_third_update(_optimizer, _args, _kwargs):
-            steps.append(1)
-            if len(steps) == 5:  # of two minibatches each
-                listener.event.set()
+    def stop_in_the_second_update(_optimizer, _args, _kwargs):
+        seen.append(copy_parameters(model))
+        if len(seen) == 3:  # of two minibatches each
+            listener.event.set()
 
-        hook = register_optimizer_step_post_hook(stop_in_the_third_update)
-        assert not run_member(spec, listener, listener.event)
-        hook.remove()
-        assert len(steps) == 5
-        assert checkpoint_steps(spec) == 2 * 64
-        assert run_member(spec, Listener())
-        expected, received = parameters_of(whole), parameters_of(spec)
-    for name, value in expected.items():
-        assert torch.equal(value, received[name]), name
+    model.policy.optimizer.register_step_post_hook(stop_in_the_second_update)
+    with member_over(panel_with_gaps(), tmp_path) as spec:
+        learner = (model, scene_of(panel_with_gaps(), batch))
+        assert not Loop(spec, learner, Progress(), lambda: 0.0, listener.parent).run()
+        assert len(seen) == 3
+        load_checkpoint(checkpoint_folder(spec), spec.digest, model, batch)
+    assert model.num_timesteps == 2 * ROLLOUT
+    for name, value in model.policy.state_dict().items():
+        assert torch.equal(value, seen[1][name]), name
+    assert not torch.equal(seen[2]["action_net.weight"], seen[1]["action_net.weight"])
 
 
 def checkpoint_steps(spec):

@@ -8,6 +8,7 @@ results do not depend on how many there are.
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -42,7 +43,8 @@ def side_by_side() -> Iterator[Both]:
         if allowed == 1:
             yield lambda one, other: (one(), other())
             return
-        with ThreadPoolExecutor(1) as threads:
+        # A thread asks BLAS for as many threads as it was told itself.
+        with ThreadPoolExecutor(1, initializer=partial(torch.set_num_threads, 1)) as threads:
 
             def at_once(one: Callable[[], A], other: Callable[[], B]) -> tuple[A, B]:
                 waiting = threads.submit(other)

@@ -140,16 +140,6 @@ def test_bad_number_in_the_observation_after_the_rollout_is_named_too(home, tmp_
     assert f"panel row {env.row} (closed " in message
 
 
-class FailingEnv(VecEnvWrapper):
-    """Cannot be stepped."""
-
-    def reset(self):
-        return self.venv.reset()
-
-    def step_wait(self):
-        raise OSError("the disk is gone")
-
-
 def fail(*_):
     raise OSError("the disk is gone")
 
@@ -161,7 +151,7 @@ def test_failure_that_no_number_caused_stays_what_it_is(home, tmp_path, where):
         if where == "update":
             model.policy.optimizer.register_step_pre_hook(fail)
         else:
-            model.env = FailingEnv(model.env)
+            model.env.step_wait = fail
         learner, listener = (model, scene_of(PANEL, batch)), Listener()
         loop = Loop(spec, learner, Progress(), lambda: 0.0, listener.parent)
         with pytest.raises(OSError, match="the disk is gone"):

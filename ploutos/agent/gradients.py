@@ -27,8 +27,11 @@ def watch_gradients(model: Learner, before_step: Callable[[], None]) -> Removabl
 
     def check(_optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
         before_step()
+        gradients = [p.grad.reshape(-1) for p in names if p.grad is not None]
+        if not gradients:
+            return
         # One array and one number of it: a call per parameter would cost five times as much.
-        whole = torch.cat([p.grad.reshape(-1) for p in names if p.grad is not None])
+        whole = torch.cat(gradients)
         squared = float(whole.dot(whole))
         # An infinite loss may leave no gradient at all: clipping divides by an infinite norm.
         term = None if 0.0 < squared < inf else first_bad_loss(model)

@@ -246,8 +246,12 @@ def test_bad_gradient_is_named_where_the_loss_is_finite():
     assert_unchanged(model, before)
 
 
-def test_gradients_of_zero_are_no_fault():
+def test_no_gradients_and_gradients_of_zero_are_no_fault():
     model, _ = trained(LEARNERS[0])
+    model.policy.optimizer.zero_grad()
+    watch = watch_gradients(model, lambda: None)
+    model.policy.optimizer.step()
+    watch.remove()
     for parameter in model.policy.parameters():
         parameter.grad = torch.zeros_like(parameter)
     watch_gradients(model, lambda: None)

@@ -3,7 +3,9 @@
 In: a run (panel, folds, config). Out: one policy folder for every algorithm, fold and seed.
 """
 
+from ploutos.agent.committee import load_committee, save_committee
 from ploutos.agent.config import PPOConfig, RecurrentPPOConfig, TrainConfig
+from ploutos.agent.export import export_zip
 from ploutos.agent.extractor import MarketExtractor
 from ploutos.agent.market_rows import MarketSource
 from ploutos.agent.policy import Committee, Policy, load_policy
@@ -29,8 +31,11 @@ __all__ = [
     "TradingVecEnv",
     "TrainConfig",
     "TrainingProgress",
+    "export_zip",
+    "load_committee",
     "load_policy",
     "load_run",
+    "save_committee",
     "start_run",
     "train_run",
 ]

@@ -208,6 +208,7 @@ def _spec(run: RunSpec, key: MemberKey, folder: Path, block: BlockRef) -> Member
         env_threads=sizes.env_threads,
         device=sizes.device,
         selection_checks=run.config.selection_checks,
+        patience_checks=run.config.patience_checks,
         warm_up_bars=run.config.warm_up_bars,
         folder=str(folder),
         work_folder=str(run_folder(run.run_id) / "members" / folder.name),
@@ -246,6 +247,8 @@ class _Progress:
         with self._lock:
             self._first.setdefault(key, timesteps)
             self._steps[key] = timesteps
+            if Path(spec.folder).is_dir():  # finished, perhaps early
+                self._targets[key] = min(self._targets[key], timesteps)
             pace = f"at {steps_per_s:,.0f}/s" if steps_per_s else "so far"
             self._emit(f"{spec.name}: {timesteps:,} steps {pace}")
 

@@ -9,8 +9,10 @@ from datetime import UTC, date, datetime
 from functools import cache
 
 import numpy as np
+from stable_baselines3.common.monitor import Monitor
 
 from ploutos.agent.vec_env import TradingVecEnv
+from ploutos.env import TradingEnv
 from ploutos.env.batch import Batch
 from ploutos.env.config import EnvConfig
 from ploutos.env.market import market_of
@@ -52,8 +54,8 @@ def env_config(**changes):
 class Planted:
     """The market, rows to train on, and rows to be scored on."""
 
-    def __init__(self, drift_per_bar=0.005, n_bars=13_500, train_bars=8000, **config):
-        self.source = source(drift_per_bar, n_bars)
+    def __init__(self, drift_per_bar=0.005, n_bars=13_500, train_bars=8000, seed=7, **config):
+        self.source = source(drift_per_bar, n_bars, seed)
         data = fetch_synthetic(self.source, FetchTerms("XNYS", datetime(2026, 1, 1, tzinfo=UTC)))
         self.panel = align(data, FeatureConfig())
         self.market = market_of(self.panel)
@@ -85,6 +87,7 @@ class Planted:
             observation = batch.step(orders.reshape(-1, 1)).observation
         return float(np.log(batch.accounts.equity / began).mean() / STRETCH_BARS)
 
+    @cache  # noqa: B019 - a handful of markets live as long as the tests
     def optimum(self):
         """Return the growth of the optimal rule: the state is what the finished bar gives away."""
         high, low = self.panel.prices[:, 0, 1], self.panel.prices[:, 0, 2]
@@ -102,6 +105,29 @@ class Planted:
         )
 
 
+def acting(model):
+    """Return how a model decides, likeliest actions; an LSTM's states are carried along."""
+    states, starts = None, None
+
+    def decide(observation, _rows):
+        nonlocal states, starts
+        starts = np.full(len(observation), states is None)
+        actions, states = model.predict(observation, states, starts, deterministic=True)
+        return actions
+
+    return decide
+
+
 @cache
 def planted(drift_per_bar=0.005):
     return Planted(drift_per_bar)
+
+
+class ScalarEnv:
+    """Makes SB3's peers: our scalar environment over the same rows, with SB3's Monitor."""
+
+    def __init__(self, scene):
+        self._arguments = scene.panel, scene.config, scene.rows, scene.scaler
+
+    def __call__(self):
+        return Monitor(TradingEnv(*self._arguments))

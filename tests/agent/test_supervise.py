@@ -120,9 +120,10 @@ def test_sigterm_and_sigkill_five_seconds_later_lose_less_than_a_rollout(home, u
     # Its members and its block are gone by then, if perhaps not yet torch.
     assert parent.finish() in (128 + signal.SIGTERM, -signal.SIGKILL)
     assert len(children) >= 2
-    saved = checkpoint_steps(run_id)
-    assert saved.keys() == reached.keys()
-    assert all(saved[name] >= reached[name] for name in reached), (saved, reached)
+    saved, finished = checkpoint_steps(run_id), parameters(run_id)
+    # On a busy machine one may have finished before the other had begun: it has its policy.
+    assert saved.keys() | finished.keys() == reached.keys()
+    assert all(saved[name] >= reached[name] for name in saved), (saved, reached)
     segment = read_part(run_id, "block")["segment"]
     assert not (Path("/dev/shm") / segment).exists()
     results = train_run(run_id)

@@ -253,3 +253,20 @@ def test_progress_is_reported_while_members_train(home):
     )
     train_run(start_run(save_panel(random_panel()), config), note)
     assert any("steps at" in message for message in messages)
+
+
+def test_run_whose_members_stop_early_is_done(home):
+    config = CONFIG.model_copy(
+        update={
+            "algos": ("PPO",),
+            "ppo": CONFIG.ppo.model_copy(update={"total_timesteps": 40 * 2048}),
+            "selection_checks": 40,
+            "patience_checks": 2,
+        }
+    )
+    seen = []
+    results = train_run(start_run(save_panel(random_panel()), config), seen.append)
+    assert all(result.timesteps < 40 * 2048 for result in results)
+    assert seen[-1].members_done == 2
+    trained = sum(result.timesteps for result in results)
+    assert seen[-1].done_steps == seen[-1].total_steps == trained

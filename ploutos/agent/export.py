@@ -3,7 +3,7 @@
     PPO.load("policy.zip").predict(observation, deterministic=True)
 
 The observation is the one by value, scaled as `ploutos.env` gives it; the scaler stays in the
-policy folder. A policy with a `market_layer` needs `ploutos` where it is loaded, others do not.
+policy folder. A policy with an encoder needs `ploutos` where it is loaded, others do not.
 Loading such a file runs whatever its pickles say, so this project never loads one.
 """
 
@@ -11,8 +11,8 @@ Loading such a file runs whatever its pickles say, so this project never loads o
 # pyright: reportPrivateUsage=false
 
 import io
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from sb3_contrib import RecurrentPPO
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
@@ -20,11 +20,17 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from ploutos.agent.config import PPOConfig, RecurrentPPOConfig
-from ploutos.agent.policy import load_policy, policy_arguments
+from ploutos.agent.learner import hyper_parameters
+from ploutos.agent.policy import layout_of_manifest, load_policy, policy_arguments
+from ploutos.agent.recurrent import OneCallLstmPolicy
 from ploutos.store import write_atomic
 
 # Only training reads them, and this policy is trained.
 N_ENVS, N_STEPS = 1, 8
+# The library's own policy: ours has the same parameters and differs in speed alone.
+_POLICIES: dict[type[ActorCriticPolicy], type[ActorCriticPolicy]] = {
+    OneCallLstmPolicy: RecurrentActorCriticPolicy
+}
 
 
 def export_zip(folder: Path, file: Path) -> None:
@@ -38,36 +44,28 @@ def export_zip(folder: Path, file: Path) -> None:
         If the file cannot be written.
     """
     policy = load_policy(folder)
-    learner = policy.manifest.learner
-    model = _untrained(learner)
-    model.observation_space = policy.network.observation_space
-    model.action_space = policy.network.action_space
+    learner, network = policy.manifest.learner, policy.network
+    model = _algorithm(learner)(
+        _POLICIES.get(type(network), type(network)),
+        None,  # no environment, as SB3's own `load` does
+        n_steps=N_STEPS,
+        batch_size=N_STEPS,
+        policy_kwargs=policy_arguments(learner, layout=layout_of_manifest(policy.manifest)),
+        device="cpu",
+        _init_setup_model=False,
+        **hyper_parameters(learner),
+    )
+    model.observation_space = network.observation_space
+    model.action_space = network.action_space
     model.n_envs = N_ENVS
     model._setup_model()
-    model.policy.load_state_dict(policy.network.state_dict())
+    model.policy.load_state_dict(network.state_dict())
     model.num_timesteps = policy.manifest.timesteps
     stream = io.BytesIO()
     model.save(stream)
     write_atomic(file, stream.getvalue())
 
 
-def _untrained(learner: PPOConfig) -> PPO | RecurrentPPO:
-    arguments: dict[str, Any] = {
-        "policy_kwargs": policy_arguments(learner),
-        "learning_rate": learner.learning_rate,
-        "n_steps": N_STEPS,
-        "batch_size": N_STEPS,
-        "n_epochs": learner.n_epochs,
-        "gamma": learner.gamma,
-        "gae_lambda": learner.gae_lambda,
-        "clip_range": learner.clip_range,
-        "ent_coef": learner.ent_coef,
-        "vf_coef": learner.vf_coef,
-        "max_grad_norm": learner.max_grad_norm,
-        "device": "cpu",
-        "_init_setup_model": False,
-    }
-    # The libraries' own policies: ours have the same parameters and differ in speed alone.
-    if isinstance(learner, RecurrentPPOConfig):
-        return RecurrentPPO(RecurrentActorCriticPolicy, None, **arguments)  # pyright: ignore[reportArgumentType] - without an environment, as SB3's own `load` does
-    return PPO(ActorCriticPolicy, None, **arguments)  # pyright: ignore[reportArgumentType] - see above
+def _algorithm(learner: PPOConfig) -> Callable[..., PPO | RecurrentPPO]:
+    """Return the library's own class: whoever reads the file may not have ours."""
+    return RecurrentPPO if isinstance(learner, RecurrentPPOConfig) else PPO

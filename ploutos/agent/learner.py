@@ -1,6 +1,8 @@
 """Stable-Baselines3 learners over our batch. In: a member's spec and block. Out: a model."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from stable_baselines3.common.logger import Logger, configure
@@ -9,7 +11,6 @@ from ploutos.agent.config import Device, PPOConfig, RecurrentPPOConfig
 from ploutos.agent.market_rows import MarketSource, layout_of
 from ploutos.agent.policy import policy_arguments, policy_class
 from ploutos.agent.ppo import PPO
-from ploutos.agent.recurrent import OneCallLstmPolicy
 from ploutos.agent.recurrent_ppo import RecurrentPPO
 from ploutos.agent.vec_env import TradingVecEnv
 from ploutos.env.batch import Batch
@@ -50,35 +51,44 @@ def build_learner(
     env = TradingVecEnv(batch)
     window_bars = batch.setup.window_bars
     source = MarketSource(batch.market, batch.scaler, window_bars)
-    arguments = {
-        "policy_kwargs": policy_arguments(
+    model = _algorithm(learner)(
+        policy_class(learner),
+        env,
+        n_steps=sizes[0],
+        batch_size=sizes[1],
+        policy_kwargs=policy_arguments(
             learner,
             source if batch.setup.by_reference else None,
             layout_of(batch.market, window_bars),
         ),
-        "learning_rate": learner.learning_rate,
-        "n_steps": sizes[0],
-        "batch_size": sizes[1],
-        "n_epochs": learner.n_epochs,
-        "gamma": learner.gamma,
-        "gae_lambda": learner.gae_lambda,
-        "clip_range": learner.clip_range,
-        "ent_coef": learner.ent_coef,
-        "vf_coef": learner.vf_coef,
-        "max_grad_norm": learner.max_grad_norm,
-        "seed": seed,
-        "device": device,
-    }
-    model = (
-        RecurrentPPO(OneCallLstmPolicy, env, **arguments)
-        if isinstance(learner, RecurrentPPOConfig)
-        else PPO(policy_class(learner), env, **arguments)
+        seed=seed,
+        device=device,
+        **hyper_parameters(learner),
     )
     # Without a logger of its own SB3 would leave a folder in the temporary directory.
     model.set_logger(
         configure(str(log_folder), ["tensorboard"]) if log_folder else Logger(None, [])
     )
     return model
+
+
+def _algorithm(learner: PPOConfig) -> Callable[..., Learner]:
+    return RecurrentPPO if isinstance(learner, RecurrentPPOConfig) else PPO
+
+
+def hyper_parameters(learner: PPOConfig) -> dict[str, Any]:
+    """Return the arguments of SB3's constructors that a learner config fixes."""
+    names = (
+        "learning_rate",
+        "n_epochs",
+        "gamma",
+        "gae_lambda",
+        "clip_range",
+        "ent_coef",
+        "vf_coef",
+        "max_grad_norm",
+    )
+    return {name: getattr(learner, name) for name in names}
 
 
 def use_threads(n_threads: int) -> None:

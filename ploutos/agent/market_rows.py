@@ -127,7 +127,7 @@ class MarketRows:
         PolicyError
             If a row lies behind the market's last one.
         """
-        self._check(numbers)
+        self.check(numbers)
         values = np.empty((numbers.size, self.length), np.float32)
         observe_rows(self._market, self._scaling, numbers, values)
         return values
@@ -140,10 +140,17 @@ class MarketRows:
         PolicyError
             As `gather` does.
         """
-        self._check(numbers)
+        self.check(numbers)
         observe_windows(self._market, self._scaling, numbers, self.window_bars, out)
 
-    def _check(self, numbers: np.ndarray) -> None:
+    def check(self, numbers: np.ndarray) -> None:
+        """Refuse row numbers behind the market's last one.
+
+        Raises
+        ------
+        PolicyError
+            If there is one.
+        """
         if numbers.size and numbers.max() >= self.n_rows:
             raise PolicyError(
                 f"expected rows below {self.n_rows}, received {numbers.max()}. The observations "

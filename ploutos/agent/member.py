@@ -17,7 +17,6 @@ from ploutos.agent.learner import Learner, build_learner, use_threads
 from ploutos.agent.learner_state import copy_parameters, take_snapshot
 from ploutos.agent.loop import Loop, Parent, checkpoint_folder
 from ploutos.agent.policy import PolicyManifest, save_policy
-from ploutos.agent.ppo import PPO
 from ploutos.agent.progress import Progress
 from ploutos.agent.selection import score_learner
 from ploutos.agent.spec import MemberSpec
@@ -85,8 +84,7 @@ def _train(spec: MemberSpec, panel: Panel, parent: Parent, diverged: DivergedErr
     batch = Batch(market, scaler, spec.env, spec.fold.train, *stepped)
     sizes, logs = (spec.n_steps, spec.batch_size), Path(spec.work_folder) / "tensorboard"
     model = build_learner(batch, spec.learner, sizes, spec.random_seed, logs, spec.device)
-    if isinstance(model, PPO):
-        model.n_threads = spec.learner_threads
+    model.n_threads = spec.learner_threads
     progress = load_checkpoint(checkpoint_folder(spec), spec.digest, model, batch) or Progress()
     if diverged is not None:
         _fall_back(spec, (model, batch), progress, diverged)

@@ -312,6 +312,18 @@ def load_policy(folder: Path) -> Policy:
     return Policy(network, scaler, manifest)
 
 
+def layout_of_manifest(manifest: PolicyManifest) -> Layout | None:
+    """Return the layout of a policy's observations by value; None if its features are not told."""
+    if manifest.n_features is None:
+        return None
+    return layout_of_length(
+        manifest.observation_length,
+        len(manifest.symbols),
+        manifest.n_features,
+        manifest.env.window_bars,
+    )
+
+
 def for_universe(policy: Policy, symbols: tuple[str, ...]) -> Policy:
     """Return a policy with the same parameters for other symbols of the same feature catalog.
 
@@ -325,17 +337,12 @@ def for_universe(policy: Policy, symbols: tuple[str, ...]) -> Policy:
         If the policy's parameters belong to its symbols: only those of a symbol encoder do not.
     """
     manifest = policy.manifest
-    if not isinstance(manifest.learner.encoder, SymbolEncoder) or manifest.n_features is None:
+    layout = layout_of_manifest(manifest)
+    if not isinstance(manifest.learner.encoder, SymbolEncoder) or layout is None:
         raise PolicyError(
             f"expected a policy with a symbol encoder to move to {len(symbols)} symbols, received "
             f"{manifest.learner.encoder!r}: its parameters belong to {manifest.symbols}."
         )
-    layout = layout_of_length(
-        manifest.observation_length,
-        len(manifest.symbols),
-        manifest.n_features,
-        manifest.env.window_bars,
-    )
     length = layout._replace(n_symbols=len(symbols)).length
     manifest = manifest.model_copy(update={"symbols": symbols, "observation_length": length})
     network = _network_of(manifest)

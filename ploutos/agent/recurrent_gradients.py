@@ -32,15 +32,15 @@ Both = Callable[[Callable[[], A], Callable[[], B]], tuple[A, B]]
 
 
 @contextmanager
-def side_by_side() -> Iterator[Both]:
-    """Give a function that calls two, at once if torch is allowed two threads, else in turn.
+def side_by_side(n_threads: int | None = None) -> Iterator[Both]:
+    """Give a function that calls two, at once if there are two threads for it, else in turn.
 
-    Inside, torch itself computes with one thread.
+    Without a number, there are as many as torch is allowed. Inside, torch itself computes with one.
     """
     allowed = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        if allowed == 1:
+        if (n_threads or allowed) == 1:
             yield lambda one, other: (one(), other())
             return
         # A thread asks BLAS for as many threads as it was told itself.

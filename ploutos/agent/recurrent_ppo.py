@@ -42,8 +42,7 @@ class RecurrentPPO(sb3_contrib.RecurrentPPO):
     """sb3-contrib's RecurrentPPO: same numbers, less time.
 
     - A minibatch's sequences are packed, not padded, and each LSTM does them in one walk.
-    - Actor and critic go forward and back at the same time if torch is allowed two threads; the
-      numbers do not depend on it.
+    - Actor and critic go forward and back at the same time, each in a thread.
     - Truncated episodes are bootstrapped all together, once per rollout; until then the buffer's
       rewards are those of the environments.
     - Only the infos of ended episodes are looked at.
@@ -63,7 +62,15 @@ class RecurrentPPO(sb3_contrib.RecurrentPPO):
         `whole_sequences` (`ploutos.agent.recurrent_minibatches`), or a function of your own.
     **arguments
         Those of sb3-contrib's RecurrentPPO.
+
+    Attributes
+    ----------
+    n_threads : int or None
+        2 for actor and critic at the same time, 1 for one after the other; without a number, as
+        many as torch is allowed. The results do not depend on it.
     """
+
+    n_threads: int | None = None
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
         **sb3_contrib.RecurrentPPO.policy_aliases,
@@ -109,15 +116,10 @@ class RecurrentPPO(sb3_contrib.RecurrentPPO):
             self.policy.reset_noise(env.num_envs)
         callback.on_rollout_start()
         lstm_states, ends = cast(RNNStates, self._last_lstm_states), list[End]()
-        with side_by_side() as both:
+        with side_by_side(self.n_threads) as both:
             # Callbacks find the names of sb3-contrib's loop among their locals.
             for n_steps in range(n_rollout_steps):
-                if (
-                    self.use_sde
-                    and self.sde_sample_freq > 0
-                    and n_steps % self.sde_sample_freq == 0
-                ):
-                    self.policy.reset_noise(env.num_envs)
+                self._renew_noise(n_steps, env.num_envs)
                 obs_tensor = self._tensor(self._last_obs)
                 episode_starts = torch.tensor(self._last_episode_starts, dtype=torch.float32)
                 actions, values, log_probs, lstm_states = act(
@@ -150,6 +152,11 @@ class RecurrentPPO(sb3_contrib.RecurrentPPO):
         callback.on_rollout_end()
         return True
 
+    def _renew_noise(self, n_steps: int, n_envs: int) -> None:
+        """Draw the noise of state-dependent exploration anew, where a step asks for it."""
+        if self.use_sde and self.sde_sample_freq > 0 and n_steps % self.sde_sample_freq == 0:
+            self.policy.reset_noise(n_envs)
+
     def train(self) -> None:
         """Update the policy by the filled buffer, `n_epochs` times."""
         if self._left_to_sb3_contrib():
@@ -167,7 +174,7 @@ class RecurrentPPO(sb3_contrib.RecurrentPPO):
             normalize_advantage=self.normalize_advantage,
         )
         losses, found = list[Losses](), list[Losses]()
-        with side_by_side() as both:
+        with side_by_side(self.n_threads) as both:
             for epoch in range(self.n_epochs):
                 found, is_near = self._train_epoch(terms, both)
                 losses += found

@@ -19,6 +19,7 @@ from ploutos.agent.recurrent_gradients import Both, features_of
 from ploutos.agent.recurrent_loss import Minibatch, draw
 from ploutos.agent.recurrent_lstm import States, step
 from ploutos.agent.recurrent_minibatches import Sequences, sequences_of
+from ploutos.agent.rollout import truncated_of
 
 Acted = tuple[torch.Tensor, torch.Tensor, torch.Tensor, RNNStates]
 
@@ -91,12 +92,7 @@ def truncated_ends(
     step_number: int, dones: np.ndarray, infos: Sequence[dict[str, Any]], states: States
 ) -> list[End]:
     """Return the ends of a step that were truncations: one `End`, or none."""
-    envs = [
-        e
-        for e in np.flatnonzero(dones).tolist()
-        if infos[e].get("TimeLimit.truncated", False)
-        and infos[e].get("terminal_observation") is not None
-    ]
+    envs = truncated_of(np.flatnonzero(dones), infos)
     if not envs:
         return []
     observations = [infos[e]["terminal_observation"] for e in envs]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from stable_baselines3.common.buffers import RolloutBuffer
 
-from ploutos.agent.fused.act import advantages
+from ploutos.agent.fused.advantage import advantages
 
 
 class KeptRolloutBuffer(RolloutBuffer):
@@ -35,6 +35,16 @@ class KeptRolloutBuffer(RolloutBuffer):
         np.add(self.advantages, self.values, out=self.returns)
 
 
+def truncated_of(ended: np.ndarray, infos: Sequence[dict[str, Any]]) -> list[int]:
+    """Return which of the environments `ended`, whose episodes have ended, were cut off by time."""
+    return [
+        e
+        for e in ended.tolist()
+        if infos[e].get("TimeLimit.truncated", False)
+        and infos[e].get("terminal_observation") is not None
+    ]
+
+
 class Truncations:
     """Episodes of a rollout that were cut off by time, whose rest is worth what the critic says."""
 
@@ -45,12 +55,10 @@ class Truncations:
 
     def note(self, step: int, ended: np.ndarray, infos: Sequence[dict[str, Any]]) -> None:
         """Note those of the environments `ended`, whose episodes ended at a step, that were cut."""
-        for e in ended.tolist():
-            last = infos[e].get("terminal_observation")
-            if last is not None and infos[e].get("TimeLimit.truncated", False):
-                self._steps.append(step)
-                self._envs.append(e)
-                self._observations.append(last)
+        cut = truncated_of(ended, infos)
+        self._steps += [step] * len(cut)
+        self._envs += cut
+        self._observations += [infos[e]["terminal_observation"] for e in cut]
 
     def add_values(
         self, rewards: np.ndarray, gamma: float, value_of: Callable[[np.ndarray], np.ndarray]

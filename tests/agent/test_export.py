@@ -8,7 +8,7 @@ import torch
 from sb3_contrib import RecurrentPPO
 from stable_baselines3 import PPO
 
-from ploutos.agent.config import RecurrentPPOConfig, RowEncoder
+from ploutos.agent.config import RecurrentPPOConfig, RowEncoder, SymbolEncoder, WindowEncoder
 from ploutos.agent.export import export_zip
 from ploutos.agent.policy import load_policy, save_policy
 from ploutos.env.account import open_accounts
@@ -71,6 +71,21 @@ def test_exported_policy_predicts_what_ours_does(tmp_path, learner, env):
         received, state = model.predict(observation[None], state, start, deterministic=True)
         start = np.zeros(1, bool)
         np.testing.assert_array_equal(received[0], action)
+
+
+@pytest.mark.parametrize(
+    "encoder",
+    [SymbolEncoder(width=4), WindowEncoder(channels=2, width=5)],
+    ids=["symbol", "window"],
+)
+def test_policy_with_an_encoder_of_ours_is_exported(tmp_path, encoder):
+    learner = LEARNERS[0].model_copy(update={"encoder": encoder})
+    policy = saved(tmp_path / "policy", learner, EPISODES[1])
+    export_zip(tmp_path / "policy", tmp_path / "policy.zip")
+    model = PPO.load(tmp_path / "policy.zip", device="cpu")
+    observations, expected = played(policy)
+    received, _ = model.predict(observations, deterministic=True)
+    np.testing.assert_array_equal(received, expected)
 
 
 @pytest.mark.parametrize("learner", LEARNERS, ids=["PPO", "RecurrentPPO"])

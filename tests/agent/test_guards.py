@@ -249,13 +249,16 @@ def test_bad_gradient_is_named_where_the_loss_is_finite():
 def test_no_gradients_and_gradients_of_zero_are_no_fault():
     model, _ = trained(LEARNERS[0])
     model.policy.optimizer.zero_grad()
+    before = state_of(model)
     watch = watch_gradients(model, lambda: None)
     model.policy.optimizer.step()
+    assert_unchanged(model, before)
     watch.remove()
     for parameter in model.policy.parameters():
         parameter.grad = torch.zeros_like(parameter)
     watch_gradients(model, lambda: None)
     model.policy.optimizer.step()
+    assert all(bool(parameter.isfinite().all()) for parameter in model.policy.parameters())
 
 
 def test_names_of_columns_are_those_of_the_numbers_behind_them():

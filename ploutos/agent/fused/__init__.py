@@ -7,5 +7,6 @@ hundred calls of a few microseconds each around a tenth of a millisecond of arit
 minibatch is one compiled call. The parameters stay those of the torch policy: its tensors, and the
 moments of its Adam optimiser, are views of flat arrays that are updated in place.
 
-Reading order: `elementary -> network -> binding`, `heads -> forward -> update -> act`.
+Reading order: `elementary -> products -> network -> heads -> loss -> gradient -> step -> epoch`,
+`act -> advantage -> market -> binding -> trainer`.
 """

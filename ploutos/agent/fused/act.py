@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ploutos.agent.fused.gradient import CHUNK, Room
-from ploutos.agent.fused.heads import log_probabilities, sample
+from ploutos.agent.fused.heads import log_probabilities, normalise_heads, sample
 from ploutos.agent.fused.loss import LOG_PROB, N_COLUMNS
 from ploutos.agent.fused.network import N_OUT, TO, Net, forward, rows_of
 from ploutos.agent.fused.options import fused
@@ -57,14 +57,14 @@ def act(
         forward(net, inputs, (market[0], market[1][part]), room.values)
         z = rows_of(room.values, head[TO], head[N_OUT], n)
         action = room.action[: n_choices * n].reshape(n_choices, n)
-        drawn = room.draws[: (n_choices + 2) * n].reshape(n_choices + 2, n)
+        drawn = room.draws[: (n_choices + 1) * n].reshape(n_choices + 1, n)
         columns = room.columns[: N_COLUMNS * n].reshape(N_COLUMNS, n)
         for j in range(n):
             for c in range(n_choices):
                 drawn[c, j] = draws[first + j, c]
+        normalise_heads(net, z, columns[:2])
         sample(net, z, drawn, action)
-        # Of choices, z holds log probabilities by now; taken once more they stay what they are.
-        log_probabilities(net, z, action, columns[:4])
+        log_probabilities(net, z, action, columns[:2])
         value = rows_of(room.values, value_head[TO], 1, n)[0]
         for j in range(n):
             out.value[first + j] = value[j]
@@ -100,43 +100,3 @@ def _inputs(observation: np.ndarray, room: Room) -> np.ndarray:
         for d in range(own.shape[0]):
             own[d] = source[skipped + d]
     return inputs
-
-
-@fused
-def advantages(
-    reward: np.ndarray,
-    value: np.ndarray,
-    starts: np.ndarray,
-    last: tuple[np.ndarray, np.ndarray],
-    discounts: tuple[float, float],
-    out: np.ndarray,
-) -> None:
-    """Write generalised advantages (S, E) of a rollout (Schulman et al. 2016).
-
-    With d_t = r_t + gamma v_{t+1} (1 - start_{t+1}) - v_t:
-    A_t = d_t + gamma lambda (1 - start_{t+1}) A_{t+1}.
-
-    Parameters
-    ----------
-    reward, value, starts : (S, E) float32
-        Of each step; `starts` is 1 where the observation began an episode.
-    last : ((E,) float32, (E,) float32)
-        Values after the last step, and 1 where it ended an episode.
-    discounts : (float, float)
-        gamma, lambda.
-    out : (S, E) float32
-        Written.
-    """
-    gamma, both = np.float32(discounts[0]), np.float32(discounts[0] * discounts[1])
-    one = np.float32(1.0)
-    n_steps, n_envs = reward.shape
-    for t in range(n_steps - 1, -1, -1):
-        later = t + 1 < n_steps
-        following = value[t + 1] if later else last[0]
-        begun = starts[t + 1] if later else last[1]
-        ahead = out[t + 1] if later else out[t]
-        own, given, here = out[t], reward[t], value[t]
-        for e in range(n_envs):
-            goes_on = one - begun[e]
-            carried = ahead[e] if later else np.float32(0.0)
-            own[e] = given[e] + goes_on * (gamma * following[e] + both * carried) - here[e]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ploutos.agent.fused.heads import log_probabilities, slopes
+from ploutos.agent.fused.heads import log_probabilities, normalise_heads, slopes
 from ploutos.agent.fused.loss import (
     ADVANTAGE,
     N_COLUMNS,
@@ -50,7 +50,7 @@ class Room(NamedTuple):
     """Memory that one thread works in; every array float32.
 
     inputs (CHUNK, N_IN), values and gradients (n_values * CHUNK,), action (choices * CHUNK,),
-    draws ((choices + 2) * CHUNK,), columns (N_COLUMNS * CHUNK,), weight (largest weight,).
+    draws ((choices + 1) * CHUNK,), columns (N_COLUMNS * CHUNK,), weight (largest weight,).
     """
 
     inputs: np.ndarray
@@ -70,7 +70,7 @@ def new_room(net: Net, n_choices: int) -> Room:
         values=np.empty(net.n_values * CHUNK, np.float32),
         gradients=np.empty(net.n_values * CHUNK, np.float32),
         action=np.empty(n_choices * CHUNK, np.float32),
-        draws=np.empty((n_choices + 2) * CHUNK, np.float32),
+        draws=np.empty((n_choices + 1) * CHUNK, np.float32),
         columns=np.empty(N_COLUMNS * CHUNK, np.float32),
         weight=np.empty(largest, np.float32),
     )
@@ -166,7 +166,8 @@ def part_gradient(
         columns[ADVANTAGE] = advantage[first : first + n]
         forward(net, inputs, (market[0], place), room.values)
         z = rows_of(room.values, head[TO], head[N_OUT], n)
-        log_probabilities(net, z, action, columns[:4])
+        normalise_heads(net, z, columns[:2])
+        log_probabilities(net, z, action, columns[:2])
         weigh_policy(columns, hyper, share, figures)
         value = rows_of(room.values, value_head[TO], 1, n)[0]
         weigh_value(value, columns, hyper, share, figures)

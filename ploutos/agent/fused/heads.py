@@ -47,6 +47,23 @@ def _log_softmax(z: np.ndarray, first: int, last: int, room: np.ndarray) -> None
 
 
 @fused
+def normalise_heads(net: Net, z: np.ndarray, room: np.ndarray) -> None:
+    """Replace the action head's outputs by log probabilities, where they are of choices.
+
+    Parameters
+    ----------
+    net : Net
+        The network.
+    z : (K, n) float32
+        Outputs of the action head, changed in place; those of a Gaussian are left as they are.
+    room : (2, n) float32
+        Overwritten.
+    """
+    for head in range(net.heads.shape[0] - 1):
+        _log_softmax(z, net.heads[head], net.heads[head + 1], room)
+
+
+@fused
 def log_probabilities(net: Net, z: np.ndarray, action: np.ndarray, out: np.ndarray) -> None:
     """Write log probabilities and entropies of n samples.
 
@@ -55,11 +72,11 @@ def log_probabilities(net: Net, z: np.ndarray, action: np.ndarray, out: np.ndarr
     net : Net
         The network.
     z : (K, n) float32
-        Outputs of the action head; of categorical choices they become log probabilities.
+        As `normalise_heads` left it.
     action : (choices, n) float32
         Actions; numbers of categories as floats.
-    out : (4, n) float32
-        Written: log probability, entropy, and room.
+    out : (2, n) float32
+        Written: log probability and entropy.
     """
     total, entropy, n = out[0], out[1], z.shape[1]
     for j in range(n):
@@ -69,7 +86,6 @@ def log_probabilities(net: Net, z: np.ndarray, action: np.ndarray, out: np.ndarr
         return
     for head in range(net.heads.shape[0] - 1):
         first, last = net.heads[head], net.heads[head + 1]
-        _log_softmax(z, first, last, out[2:])
         chosen = action[head]
         for k in range(first, last):
             row, number = z[k], np.float32(k - first)
@@ -113,7 +129,7 @@ def slopes(
     net, action
         As in `log_probabilities`.
     z : (K, n) float32
-        As `log_probabilities` left it.
+        As `normalise_heads` left it.
     weights : ((3, n) float32, float)
         Weights of the samples in the first row, the other rows are overwritten; `entropy_weight`.
     out : (K, n) float32
@@ -180,10 +196,10 @@ def sample(net: Net, z: np.ndarray, draws: np.ndarray, action: np.ndarray) -> No
     net : Net
         The network.
     z : (K, n) float32
-        Outputs of the action head; of categorical choices they become log probabilities.
-    draws : (choices + 2, n) float32
+        As `normalise_heads` left it.
+    draws : (choices + 1, n) float32
         Uniform numbers in [0, 1) for categorical choices, standard normal ones for a Gaussian;
-        then two rows of room.
+        then a row of room.
     action : (choices, n) float32
         Written; the number of a category as a float.
     """
@@ -195,11 +211,9 @@ def sample(net: Net, z: np.ndarray, draws: np.ndarray, action: np.ndarray) -> No
             for j in range(n):
                 own[j] = row[j] + deviation * drawn[j]
         return
-    choices = action.shape[0]
-    for head in range(choices):
+    for head in range(action.shape[0]):
         first, last = net.heads[head], net.heads[head + 1]
-        _log_softmax(z, first, last, draws[choices:])
-        reached, drawn, own = draws[choices], draws[head], action[head]
+        reached, drawn, own = draws[action.shape[0]], draws[head], action[head]
         for j in range(n):
             reached[j], own[j] = zero, zero
         # The last category has what is left, whatever the rounding of the sums.

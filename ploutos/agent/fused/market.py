@@ -35,19 +35,16 @@ class MarketTable:
         PolicyError
             If a row lies behind the market's last one.
         """
-        if numbers.size and numbers.max() < self._rows.n_rows:
-            missing = np.unique(numbers[~self._known[numbers]])
-        else:
-            missing = numbers
-        if missing.size:
-            weight = market_weight(self._net, self._net.parameters)
-            most = max(1, _MOST_VALUES // self._net.n_market)
-            for first in range(0, missing.size, most):
-                own = missing[first : first + most]
-                windows = np.empty((own.size, self._net.n_market), np.float32)
-                self._rows.gather_windows(own, windows)
-                self.values[own] = windows @ weight
-            self._known[missing] = True
+        self._rows.check(numbers)
+        missing = np.unique(numbers[~self._known[numbers]])
+        weight = market_weight(self._net, self._net.parameters)
+        most = max(1, _MOST_VALUES // self._net.n_market)
+        for first in range(0, missing.size, most):
+            own = missing[first : first + most]
+            windows = np.empty((own.size, self._net.n_market), np.float32)
+            self._rows.gather_windows(own, windows)
+            self.values[own] = windows @ weight
+        self._known[missing] = True
         return self.values
 
 

@@ -45,7 +45,6 @@ class Trainer:
     def __init__(self, bound: Bound, n_choices: int, n_threads: int = 1) -> None:
         self.bound = bound
         self._net = bound.net
-        self._n_choices = n_choices
         self._rooms = [new_room(self._net, n_choices) for _ in range(n_threads)]
         self._threads = ThreadPoolExecutor(n_threads) if n_threads > 1 else None
         self._empty = (
@@ -122,11 +121,6 @@ class Trainer:
                     break
         note_steps(self.bound)
         return epochs, code
-
-    def close(self) -> None:
-        """End the threads."""
-        if self._threads is not None:
-            self._threads.shutdown()
 
     def _gradients(self, batch_size: int) -> np.ndarray:
         """Return room for the gradients of a minibatch's parts; large, so it is kept."""

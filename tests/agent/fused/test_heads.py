@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.distributions import Categorical, Normal
 
-from ploutos.agent.fused.heads import log_probabilities, sample, slopes
+from ploutos.agent.fused.heads import log_probabilities, normalise_heads, sample, slopes
 from ploutos.agent.fused.network import Net
 
 SIZES = (3, 2, 4)
@@ -22,6 +22,7 @@ def outcome(given, z, action, weight, entropy_weight):
     """Return log probabilities, entropies, and the two gradients."""
     n = z.shape[1]
     columns, own = np.zeros((4, n), np.float32), z.copy()
+    normalise_heads(given, own, columns[2:])
     log_probabilities(given, own, action, columns)
     out, of_parameters = np.zeros_like(z), np.zeros_like(given.parameters)
     weights = np.stack([weight, weight, weight])
@@ -69,7 +70,9 @@ def test_choices_are_drawn_as_often_as_they_are_likely():
     rng = np.random.default_rng(2)
     n, logits = 200_000, np.array([0.0, 1.0, -1.0, 2.0, 0.5, 0.0, 0.0, -3.0, 1.0], np.float32)
     draws, action = rng.random((5, n), np.float32), np.empty((3, n), np.float32)
-    sample(net(SIZES), np.repeat(logits[:, None], n, axis=1), draws, action)
+    z = np.repeat(logits[:, None], n, axis=1)
+    normalise_heads(net(SIZES), z, np.empty((2, n), np.float32))
+    sample(net(SIZES), z, draws, action)
     for own, part in zip(action, np.split(logits, np.cumsum(SIZES)[:-1]), strict=True):
         expected = np.exp(part) / np.exp(part).sum()
         found = np.bincount(own.astype(int), minlength=part.size) / n
@@ -80,7 +83,9 @@ def test_choices_are_drawn_as_often_as_they_are_likely():
 @pytest.mark.parametrize("drawn", [0.0, np.float32(1) - np.float32(2**-24)])
 def test_the_ends_of_the_draws_are_choices_too(drawn):
     action = np.full((3, 1), np.nan, np.float32)
-    sample(net(SIZES), np.zeros((9, 1), np.float32), np.full((5, 1), drawn, np.float32), action)
+    z = np.zeros((9, 1), np.float32)
+    normalise_heads(net(SIZES), z, np.empty((2, 1), np.float32))
+    sample(net(SIZES), z, np.full((5, 1), drawn, np.float32), action)
     expected = [0, 0, 0] if drawn == 0 else [2, 1, 3]
     np.testing.assert_array_equal(action[:, 0], expected)
 

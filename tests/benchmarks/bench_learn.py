@@ -87,7 +87,7 @@ def _time_to_score(scene: Planted) -> Mapping[str, Any]:
     )
     ratio = sorted(peers)[SEEDS // 2] / sorted(ours)[SEEDS // 2]
     figure = times_better("learn.time_to_score", Pairs(ours, peers), detail)
-    return {**figure, "value": round(ratio, 3)}
+    return {**figure, "value": round(ratio, 3), "detail": detail}
 
 
 def _rounded(seconds: list[float]) -> list[float]:

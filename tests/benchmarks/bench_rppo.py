@@ -85,7 +85,7 @@ def _same(
 
 def _difference(ours: Model, peer: Model) -> float:
     both = zip(ours.policy.parameters(), peer.policy.parameters(), strict=True)
-    return max(float((one - other).abs().max()) for one, other in both)
+    return max(float((one - other).detach().abs().max()) for one, other in both)
 
 
 def _learn(v9: Scene) -> Figures:

@@ -66,8 +66,9 @@ class Planted:
         n_stretches = (self.panel.n_rows - 1 - self.rows.stop) // STRETCH_BARS
         self._starts = self.rows.stop + STRETCH_BARS * np.arange(n_stretches)
 
-    def batch(self, n_envs, n_threads=1):
-        return Batch(self.market, self.scaler, self.config, self.rows, n_envs, n_threads)
+    def batch(self, n_envs, n_threads=1, by_reference=False):
+        config = self.config.model_copy(update={"by_reference": by_reference})
+        return Batch(self.market, self.scaler, config, self.rows, n_envs, n_threads)
 
     def vec_env(self, n_envs, n_threads=1):
         return TradingVecEnv(self.batch(n_envs, n_threads))

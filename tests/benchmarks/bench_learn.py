@@ -15,13 +15,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 
 from ploutos.agent.config import PPOConfig
-from ploutos.agent.hardware import detect_hardware
-from ploutos.agent.learner import build_learner
-from ploutos.agent.plan import plan
-from ploutos.agent.workload import BlockShape, Job
-from ploutos.env.observe import market_length
 from tests.agent.planted import COST_BPS, STRETCH_BARS, Planted, ScalarEnv
 from tests.benchmarks.pairs import Pairs, times_better
+from tests.benchmarks.planned import planned
 from tests.benchmarks.ppo_sides import PEER_ENVS, silent
 
 DRIFT_PER_BAR = 0.004
@@ -74,7 +70,7 @@ def _time_to_score(scene: Planted) -> Mapping[str, Any]:
         for seed in range(SEEDS):
             peer = silent(stable_baselines3.PPO("MlpPolicy", envs, seed=seed, device="cpu"))
             peers.append(_seconds_to_score(scene, peer))
-            ours.append(_seconds_to_score(scene, _planned(scene, seed)))
+            ours.append(_seconds_to_score(scene, planned(scene, LEARNER, seed=seed)[0]))
     finally:
         envs.close()
     arrived = sum(seconds < LONGEST_S for seconds in peers)
@@ -92,19 +88,6 @@ def _time_to_score(scene: Planted) -> Mapping[str, Any]:
 
 def _rounded(seconds: list[float]) -> list[float]:
     return [round(one, 2) for one in seconds]
-
-
-def _planned(scene: Planted, seed: int) -> Any:
-    shape = BlockShape(
-        n_bytes=scene.panel.features.nbytes,
-        n_rows=len(scene.rows),
-        n_symbols=1,
-        row_values=market_length(scene.panel),
-        macro_values=2 * scene.panel.n_macro,
-    )
-    planned = plan(detect_hardware(), shape, Job(algo="PPO", learner=LEARNER, n_members=1))
-    batch = scene.batch(planned.n_envs, planned.env_threads)
-    return silent(build_learner(batch, LEARNER, (planned.n_steps, planned.batch_size), seed))
 
 
 def _faster(scene: Planted) -> tuple[str, DummyVecEnv | SubprocVecEnv]:

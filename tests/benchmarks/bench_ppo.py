@@ -14,14 +14,10 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from ploutos.agent.config import PPOConfig, RowEncoder
-from ploutos.agent.hardware import detect_hardware
-from ploutos.agent.learner import build_learner
-from ploutos.agent.plan import plan
 from ploutos.agent.ppo import PPO
-from ploutos.agent.workload import BlockShape, Job
-from ploutos.env.observe import market_length
 from tests.benchmarks.env_sides import ONE, V9, Scene, scene
 from tests.benchmarks.pairs import Pairs, alternate, times_better, worst
+from tests.benchmarks.planned import planned
 from tests.benchmarks.ppo_sides import (
     OBSERVATION,
     PEER_ENVS,
@@ -30,7 +26,6 @@ from tests.benchmarks.ppo_sides import (
     matrix_rate,
     our_learner,
     sb3_learner,
-    silent,
     updater,
     updating,
     worker_envs,
@@ -116,30 +111,18 @@ def _learn_same(one: Scene) -> Mapping[str, Any]:
 
 
 def _v9(v9: Scene) -> Mapping[str, Any]:
-    hardware = detect_hardware()
-    shape = BlockShape(
-        n_bytes=v9.panel.features.nbytes,
-        n_rows=len(v9.rows),
-        n_symbols=v9.panel.n_symbols,
-        row_values=market_length(v9.panel),
-        macro_values=2 * v9.panel.n_macro,
-    )
-    job = Job(algo="PPO", learner=PLANNED, by_reference=True, n_members=1)
-    planned = plan(hardware, shape, job)
-    batch = v9.batch(planned.n_envs, planned.env_threads, by_reference=True)
-    ours = silent(build_learner(batch, PLANNED, (planned.n_steps, planned.batch_size), 0))
-    ours.n_threads = planned.learner_threads
+    ours, chosen = planned(v9, PLANNED, by_reference=True)
     torch.set_num_threads(1)
-    rollout = planned.n_envs * planned.n_steps
+    rollout = chosen.n_envs * chosen.n_steps
     with worker_envs(v9) as envs:
         peer = sb3_learner(envs, n_steps=128)
         ours.learn(rollout)
         measured = alternate(learning(ours, 2 * rollout), learning(peer, 1024), PAIRS)
     what = (
         "seconds per environment step of learn(), V9 shape; ours as planned: "
-        f"{planned.n_envs} environments x {planned.n_steps} steps by reference, batch "
-        f"{planned.batch_size}, {PLANNED.n_epochs} epochs, one layer shared, one each, "
-        f"{planned.learner_threads} threads; peer: SB3 PPO's defaults (64x64 each, batch 64, 10 "
+        f"{chosen.n_envs} environments x {chosen.n_steps} steps by reference, batch "
+        f"{chosen.batch_size}, {PLANNED.n_epochs} epochs, one layer shared, one each, "
+        f"{chosen.learner_threads} threads; peer: SB3 PPO's defaults (64x64 each, batch 64, 10 "
         f"epochs) but for rollouts of 128 steps, over SubprocVecEnv({PEER_ENVS})"
     )
     return times_better("ppo.v9", measured, what)

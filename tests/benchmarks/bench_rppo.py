@@ -3,7 +3,7 @@
 import functools
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,14 @@ import sb3_contrib
 import torch
 from stable_baselines3.common.vec_env import SubprocVecEnv
 
+from ploutos.agent.config import RecurrentPPOConfig, RowEncoder
 from ploutos.agent.recurrent_ppo import RecurrentPPO
 from ploutos.block import SharedDataManager
 from ploutos.env import EnvConfig, TradingEnv
 from ploutos.panel import save_panel
 from tests.benchmarks.env_sides import V9, Scene, random_actions, scene
 from tests.benchmarks.pairs import Pairs, alternate, times_better, worst
+from tests.benchmarks.planned import planned
 from tests.benchmarks.rppo_sides import (
     EPISODE_BARS,
     Model,
@@ -24,7 +26,7 @@ from tests.benchmarks.rppo_sides import (
     collect,
     default_learner,
     give,
-    planned_learner,
+    ready,
     timed,
     trading,
     train,
@@ -36,7 +38,6 @@ LEARN_PAIRS = 2
 TOLERANCE = 1e-6
 # (n_envs, batch_size): sb3-contrib's defaults over 8 environments, and what suits it better.
 CASES = ((8, 128), (32, 1024))
-PLANNED_ENVS = 512
 
 Figures = Iterator[Mapping[str, Any]]
 
@@ -105,35 +106,34 @@ def _learn(v9: Scene) -> Figures:
 def _against_workers(v9: Scene, workers: SubprocVecEnv) -> Figures:
     _check_same(v9, workers)
     peer = default_learner(sb3_contrib.RecurrentPPO, workers)
-    torch.set_num_threads(1)
-    collect(peer)
-    # On a machine that others use, a second thread of the peer may take it ten times as long.
-    theirs = _per_step(peer, 1)
+    theirs, their_threads = at_its_best(functools.partial(_rollout_and_update, peer))
     for size in (256, 64):
-        ours = planned_learner(v9, PLANNED_ENVS, size, 2)
-        our_part = _per_step(ours, 2)
-        our_part()
-        pairs = alternate(our_part, theirs, LEARN_PAIRS)
+        learner = RecurrentPPOConfig(lstm_hidden_size=size, encoder=RowEncoder(width=64))
+        ours, chosen = planned(v9, learner, by_reference=True)
+        ready(ours)
+        _rollout_and_update(ours)
+        our_part = timed(functools.partial(_rollout_and_update, ours), 1)
+        pairs = alternate(_per_step(our_part, ours), _per_step(theirs, peer), LEARN_PAIRS)
         rates = Pairs(*([1 / seconds for seconds in side] for side in pairs))
         yield times_better(
             "rppo.learn",
             pairs,
-            f"seconds per environment step, a rollout and its update, V9 shape: ours "
-            f"{max(rates.ours):.0f} steps/s with {PLANNED_ENVS} environments x {ours.n_steps} "
-            f"steps by reference, minibatches of {ours.batch_size}, {ours.n_epochs} epochs, a "
-            f"market layer of 64, two LSTMs of {size}, 2 threads; peer: sb3_contrib.RecurrentPPO "
-            f"with its defaults (LSTMs of 256, 128 steps, minibatches of 128, 10 epochs, 1 thread) "
-            f"over SubprocVecEnv(8) of TradingEnv, {max(rates.peer):.0f} steps/s. Throughput only: "
-            "fewer updates per step, so more steps may be needed",
+            f"seconds per environment step, a rollout and its update, V9 shape: ours as planned, "
+            f"{max(rates.ours):.0f} steps/s with {chosen.n_envs} environments x {chosen.n_steps} "
+            f"steps by reference, minibatches of {chosen.batch_size}, {learner.n_epochs} epochs, a "
+            f"market layer of 64, two LSTMs of {size}, {chosen.learner_threads} threads; peer: "
+            "sb3_contrib.RecurrentPPO with its defaults (LSTMs of 256, 128 steps, minibatches of "
+            f"128, 10 epochs) over SubprocVecEnv(8) of TradingEnv, {max(rates.peer):.0f} steps/s "
+            f"with {their_threads} threads of torch, the faster of 1 and 2",
         )
 
 
-def _per_step(model: Model, n_threads: int):
-    def rollout_and_update() -> None:
-        collect(model)
-        train(model)
+def _rollout_and_update(model: Model) -> None:
+    collect(model)
+    train(model)
 
-    measure = timed(rollout_and_update, n_threads)
+
+def _per_step(measure: Callable[[], float], model: Model) -> Callable[[], float]:
     return lambda: measure() / (model.n_steps * model.n_envs)
 
 

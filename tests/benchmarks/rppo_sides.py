@@ -12,10 +12,6 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecEnv
 
-from ploutos.agent.extractor import MarketExtractor
-from ploutos.agent.market_rows import MarketSource
-from ploutos.agent.recurrent_minibatches import whole_sequences
-from ploutos.agent.recurrent_ppo import RecurrentPPO
 from ploutos.agent.vec_env import TradingVecEnv
 from ploutos.env import EnvConfig
 from ploutos.env.batch import Batch
@@ -23,44 +19,22 @@ from tests.benchmarks.env_sides import Scene
 
 # Nearly twice a rollout of sb3-contrib's default length: half of the sequences hold a start.
 EPISODE_BARS = 252
-WIDTH = 64
 Model = sb3_contrib.RecurrentPPO
 
 
-def trading(one: Scene, n_envs: int, n_threads: int = 1, by_reference: bool = False) -> VecEnv:
+def trading(one: Scene, n_envs: int) -> VecEnv:
     """Return environments whose first episodes end at staggered times."""
-    config = EnvConfig(episode_bars=EPISODE_BARS, by_reference=by_reference)
-    return TradingVecEnv(Batch(one.market, one.scaler, config, one.rows, n_envs, n_threads))
+    config = EnvConfig(episode_bars=EPISODE_BARS)
+    return TradingVecEnv(Batch(one.market, one.scaler, config, one.rows, n_envs))
 
 
 def default_learner(cls: type[Model], env: VecEnv, **arguments: Any) -> Model:
     """Return a learner with sb3-contrib's defaults: two LSTMs of 256 before two layers of 64."""
-    return _ready(cls("MlpLstmPolicy", env, seed=0, device="cpu", **arguments))
+    return ready(cls("MlpLstmPolicy", env, seed=0, device="cpu", **arguments))
 
 
-def planned_learner(one: Scene, n_envs: int, lstm_hidden_size: int, n_threads: int) -> Model:
-    """Return ours as it is planned: by reference, many environments, whole sequences."""
-    env = trading(one, n_envs, n_threads, by_reference=True)
-    source = MarketSource(one.market, one.scaler, 1)
-    model = RecurrentPPO(
-        "MlpLstmPolicy",
-        env,
-        minibatches=whole_sequences,
-        n_steps=63,
-        batch_size=n_envs * 63 // 8,
-        n_epochs=4,
-        seed=0,
-        device="cpu",
-        policy_kwargs={
-            "lstm_hidden_size": lstm_hidden_size,
-            "features_extractor_class": MarketExtractor,
-            "features_extractor_kwargs": {"width": WIDTH, "source": source},
-        },
-    )
-    return _ready(model)
-
-
-def _ready(model: Model) -> Model:
+def ready(model: Model) -> Model:
+    """Return the model, ready to collect without `learn`."""
     model.set_logger(Logger(None, []))
     model._setup_learn(10**9, None)
     return model
